@@ -1,0 +1,1 @@
+"""What members read: templates and their delivery."""

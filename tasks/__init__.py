@@ -1,0 +1,1 @@
+"""Steps of the jobs. A task opens one transaction, calls one verb, and returns plain values."""
