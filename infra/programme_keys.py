@@ -1,0 +1,214 @@
+"""The keys of the programme file: which there are, what each defaults to, which belong together.
+
+One frozen pydantic model per TOML table, in the order in which the file is usually written. What a single value may be
+is in ``infra.programme_values``; reading the file and wording refusals in ``infra.programme``.
+"""
+
+import datetime as dt
+import itertools
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from infra.programme_values import (
+    Currency,
+    Day,
+    Ladder,
+    MonthDay,
+    Name,
+    Names,
+    NotNegative,
+    Positive,
+    Share,
+    Times,
+    Weekdays,
+    Zone,
+)
+
+
+class Table(BaseModel):
+    """A table of the file; a key it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Identity(Table):
+    """``[programme]``: what the programme is, where its days begin, and from when it counts."""
+
+    name: Name
+    time_zone: Zone
+    currency: Currency
+    starts_on: Day
+    point_value: NotNegative = Decimal("0.01")
+    enrol_from_orders: StrictBool = True
+
+
+class Conditions(Table):
+    """What an order line must be for a rate, a multiplier or a bonus to apply. A condition left out always holds."""
+
+    skus: Names | None = None
+    exclude_skus: Names | None = None
+    categories: Names | None = None
+    exclude_categories: Names | None = None
+    stores: Names | None = None
+    channels: Names | None = None
+    tiers: Names | None = None
+    groups: Names | None = None
+    weekdays: Weekdays | None = None
+    from_: Day | None = Field(default=None, alias="from")
+    through: Day | None = None
+    min_order_amount: NotNegative | None = None
+    first_order: StrictBool | None = None
+    birthday_month: StrictBool | None = None
+
+    @field_validator("through")
+    @classmethod
+    def _not_before_from(cls, through: dt.date, info: ValidationInfo) -> dt.date:
+        begin = info.data.get("from_")
+        if begin and through < begin:
+            raise ValueError(f"is before from = {begin}, so no day lies between: swap them")
+        return through
+
+
+class Rate(Conditions):
+    """``[[earn.rate]]``: points per 1.00 of currency; the first that matches a line is used."""
+
+    points_per_unit: NotNegative
+
+
+class Multiplier(Conditions):
+    """``[[earn.multiplier]]``: the best (or the product) of those that match a line."""
+
+    factor: Positive
+    name: Name | None = None
+
+
+class Bonus(Conditions):
+    """``[[earn.bonus]]``: whole points per order, or for an activity."""
+
+    points: Annotated[StrictInt, Field(ge=1, le=1_000_000_000)]
+    activity: Name | None = None
+
+
+class Earn(Table):
+    """``[earn]`` with its rates, multipliers and bonuses."""
+
+    stacking: Literal["best", "multiply"] = "best"
+    daily_cap: Annotated[StrictInt, Field(ge=0, le=1_000_000_000)] = 0
+    usable_after_days: Annotated[StrictInt, Field(ge=0, le=3650)] = 0
+    rate: Annotated[tuple[Rate, ...], Field(min_length=1)]
+    multiplier: tuple[Multiplier, ...] = ()
+    bonus: tuple[Bonus, ...] = ()
+
+
+class ExpiryNotice(Table):
+    """``[expiry.notice]``: when members are told, and whether points may lapse without it."""
+
+    ladder_days: Ladder = (60, 30, 7)
+    required: StrictBool = False
+
+
+class Expiry(Table):
+    """``[expiry]``: how long points can be spent."""
+
+    basis: Literal["none", "fixed", "calendar", "inactivity", "inactivity_with_cap"] = "none"
+    months: Annotated[StrictInt, Field(ge=1, le=600)] | None = None
+    round_up_to: Literal["day", "month", "quarter", "year"] = "day"
+    month_day: MonthDay | None = None
+    min_age_months: Annotated[StrictInt, Field(ge=0, le=600)] = 0
+    notice: ExpiryNotice = ExpiryNotice()
+
+    @model_validator(mode="after")
+    def _keys_of_its_basis(self) -> Self:
+        """A key that has no effect would be a promise nobody keeps."""
+        by_months = self.basis in ("fixed", "inactivity", "inactivity_with_cap")
+        if by_months and self.months is None:
+            raise ValueError(f'basis = "{self.basis}" needs months: add months = 12')
+        if self.basis == "calendar" and self.month_day is None:
+            raise ValueError('basis = "calendar" needs month_day: add month_day = "12-31"')
+        used = {"months", "round_up_to"} if by_months else {"month_day", "min_age_months"}
+        used = used if self.basis != "none" else set()
+        for key in ("months", "round_up_to", "month_day", "min_age_months"):
+            if key not in used and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f'{key} has no effect with basis = "{self.basis}": remove it or choose another basis')
+        return self
+
+
+class Refund(Table):
+    """``[refund]``: what a return takes back when the order's own points are gone."""
+
+    policy: Literal["only_pending", "within_balance", "debt"] = "debt"
+
+
+class Guard(Table):
+    """``[guard]``: a night that takes more points than this waits for a person."""
+
+    max_share_of_outstanding: Share = Decimal("0.05")
+    max_times_median: Times = Decimal(3)
+
+
+class Tier(Table):
+    """``[[tier]]``, lowest first."""
+
+    code: Name
+    enter_at: Annotated[StrictInt, Field(ge=0)]
+    keep_at: Annotated[StrictInt, Field(ge=0)] | None = None
+
+    @field_validator("keep_at")
+    @classmethod
+    def _not_above_enter_at(cls, keep_at: int, info: ValidationInfo) -> int:
+        if keep_at > info.data.get("enter_at", keep_at):
+            raise ValueError(f"is above enter_at = {info.data['enter_at']}: lower it")
+        return keep_at
+
+
+class Tiers(Table):
+    """``[tiers]``: what a tier is measured by, and how it is lost."""
+
+    metric: Literal["points_earned", "spend", "orders"] = "points_earned"
+    window: Literal["rolling_12_months", "calendar_year", "anniversary", "lifetime"] = "rolling_12_months"
+    downgrade: Literal["none", "one_down", "to_earned"] = "one_down"
+    grace_days: Annotated[StrictInt, Field(ge=0, le=730)] = 30
+
+
+def _ascending(tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
+    for place, tier in enumerate(tiers):
+        if tier.code in {other.code for other in tiers[:place]}:
+            raise ValueError(f'the code "{tier.code}" occurs twice: give every tier its own')
+    for below, above in itertools.pairwise(tiers):
+        if above.enter_at <= below.enter_at:
+            raise ValueError(f'"{above.code}" does not start above "{below.code}": list the tiers lowest first')
+    return tiers
+
+
+class ProgrammeFile(Table):
+    """The whole file."""
+
+    programme: Identity
+    earn: Earn
+    expiry: Expiry = Expiry()
+    refund: Refund = Refund()
+    guard: Guard = Guard()
+    tier: Annotated[tuple[Tier, ...], AfterValidator(_ascending)] = ()
+    tiers: Tiers | None = None
+
+    @model_validator(mode="after")
+    def _tiers_fit(self) -> Self:
+        if self.tiers and not self.tier:
+            raise ValueError("[tiers] without a [[tier]]: add one, or remove [tiers]")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """Return JSON values with every default filled in; a condition that is not set is absent."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,99 @@
+"""Settings: the only reader of the environment.
+
+One frozen class; every field is ``LOYALTY_`` plus its name in capitals, and has its heading in
+``docs/reference/settings.md``. Read it at the edge (``tasks``, ``flows.__main__``) with ``settings()`` and pass
+plain values down. What is not set is served by this machine: an embedded Postgres, S3 server and mail sink.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "LOYALTY_"
+# Read by the test suite and the benchmarks only, so they are no settings of the product.
+FOREIGN_PREFIXES = ("LOYALTY_TEST_", "LOYALTY_BENCH_")
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class InvalidSettings(ValueError):
+    """A setting cannot be used as it is written in the environment."""
+
+
+class Settings(BaseSettings):
+    """Everything that may differ between two installations."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    home: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())] = Field(
+        default=Path(".loyalty"), validate_default=True
+    )
+    database_url: SecretStr | None = None
+    admin_database_url: SecretStr | None = None
+    api_database_url: SecretStr | None = None
+    auditor_database_url: SecretStr | None = None
+    approver_database_url: SecretStr | None = None
+
+    prefect_host: str = "127.0.0.1"
+    prefect_port: Port = 4200
+    # Prefect's own names count as well. An alias is taken as it stands, so ours is written out beside them.
+    prefect_api_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("LOYALTY_PREFECT_API_URL", "PREFECT_API_URL", "prefect_api_url")
+    )
+    prefect_api_auth_string: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices(
+            "LOYALTY_PREFECT_API_AUTH_STRING", "PREFECT_API_AUTH_STRING", "prefect_api_auth_string"
+        ),
+    )
+    prefect_database_url: SecretStr | None = None
+    task_runner: Annotated[str, Field(pattern=r"^(threads|dask):[\w.:/-]+$")] = "threads:4"
+    drain_seconds: Annotated[int, Field(ge=0)] = 300
+
+    s3_endpoint_url: str | None = None
+    s3_access_key_id: str | None = None
+    s3_secret_access_key: SecretStr | None = None
+    s3_bucket: Annotated[str, Field(min_length=3, max_length=63)] = "loyalty"
+    s3_region: str = "us-east-1"
+    s3_port: Port = 9000
+
+    smtp_url: SecretStr | None = None
+    smtp_port: Port = 2525
+
+
+def settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        InvalidSettings: A value cannot be read, or a ``LOYALTY_`` variable is none of ours (a mistyped
+            ``LOYALTY_DATABSE_URL`` must not silently mean the embedded database).
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known and not name.startswith(FOREIGN_PREFIXES):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise InvalidSettings(f"{name} is not a setting{hint}; see docs/reference/settings.md.")
+    try:
+        return Settings()
+    except ValidationError as error:
+        # Pydantic's own text repeats the rejected input, which may be a password.
+        lines = (f"{PREFIX}{str(e['loc'][0]).removeprefix(PREFIX).upper()}: {e['msg']}" for e in error.errors())
+        raise InvalidSettings("; ".join(lines)) from None
+
+
+def child_environment(settings: Settings, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a process we start: ours, with ``settings`` written out so that it reads the same."""
+    environment = dict(os.environ)
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        environment.pop(PREFIX + name.upper(), None)
+        if value is not None:
+            environment[PREFIX + name.upper()] = (
+                value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            )
+    return environment | dict(extra or {})

@@ -1,0 +1,98 @@
+"""What a self-hosted Prefect does not tell: schedules without runs, silent, late and overdue runs.
+
+``self_check`` is asked once after a start; ``Watch.sweep`` every half minute from then on. It looks at the state a
+run has now, not at events: the zombie automation of Prefect's documentation crashed runs that awaited approval.
+"""
+
+import datetime as dt
+import logging
+from dataclasses import dataclass, field
+
+from infra.deployments import DEPLOYMENTS, Deployment
+from infra.prefect_api import POOL, PrefectApi, Record, instant, state_since
+
+logger = logging.getLogger(__name__)
+
+SILENCE = dt.timedelta(seconds=120)  # four missed heartbeats
+LATE = dt.timedelta(minutes=10)
+
+
+def self_check(api: PrefectApi, worker: str) -> list[str]:
+    """What is missing before jobs will really run; nothing means ready.
+
+    Raises:
+        infra.prefect_api.ServerUnreachable: The server does not answer.
+    """
+    problems = [] if api.worker_is_online(worker) else [f"worker {worker} is not online"]
+    for deployment in api.deployments():
+        active = any(schedule["active"] for schedule in deployment["schedules"])
+        if active and not deployment["paused"] and not api.has_upcoming_run(deployment["id"]):
+            problems.append(f"deployment {deployment['name']!r} has a schedule and no upcoming run")
+    return problems
+
+
+@dataclass
+class Watch:
+    """One pair of eyes; remembers what it has said, so that each finding is logged once."""
+
+    api: PrefectApi
+    told: set[str] = field(default_factory=set)
+
+    def sweep(self, now: dt.datetime) -> list[str]:
+        """Crash silent runs, find late and overdue ones, and log what is new.
+
+        Raises:
+            infra.prefect_api.ServerUnreachable: The server does not answer.
+        """
+        current = [*self._silent(now), *self._late(now), *self._overdue(now)]
+        fresh = [finding for finding in current if finding not in self.told]
+        self.told = set(current)  # what has cleared may be told again when it comes back
+        for finding in fresh:
+            logger.error(finding)
+        return fresh
+
+    def _silent(self, now: dt.datetime) -> list[str]:
+        found = []
+        for run in self.api.runs("RUNNING", "CANCELLING"):
+            # A flow started from a shell on another machine is not ours to judge; a subflow of ours is.
+            if run["work_pool_name"] != POOL and run["parent_task_run_id"] is None:
+                continue
+            if now - state_since(run) > SILENCE and now - (last := self.api.last_heartbeat(run)) > SILENCE:
+                self.api.crash(run, f"No sign of life since {last:%Y-%m-%d %H:%M:%S} UTC: the process is gone.")
+                found.append(
+                    f"Run {run['name']} was silent since {last:%H:%M:%S} UTC and is now Crashed; start it again."
+                )
+        return found
+
+    def _late(self, now: dt.datetime) -> list[str]:
+        late = [run for run in self.api.runs("SCHEDULED") if run["state_name"] == "Late"]
+        return [
+            f"Run {run['name']} is late since {run['expected_start_time'][:16]} UTC: is a worker online, a pool paused?"
+            for run in late
+            if now - instant(run["expected_start_time"]) > LATE
+        ]
+
+    def _overdue(self, now: dt.datetime) -> list[str]:
+        registered = {(item["entrypoint"], item["name"]): item for item in self.api.deployments()}
+        found = []
+        for deployment in DEPLOYMENTS:
+            item = registered.get((deployment.entrypoint, deployment.name))
+            if deployment.overdue_after_hours is None or item is None or item["paused"]:
+                continue
+            if not any(schedule["active"] for schedule in item["schedules"]):
+                continue
+            since = self._last_success(item)
+            if now - since > dt.timedelta(hours=deployment.overdue_after_hours):
+                found.append(_overdue_sentence(deployment, since))
+        return found
+
+    def _last_success(self, item: Record) -> dt.datetime:
+        done = self.api.runs("COMPLETED", deployment=item["id"], limit=1, newest=True)
+        return instant(done[0]["end_time"] if done else item["created"])
+
+
+def _overdue_sentence(deployment: Deployment, since: dt.datetime) -> str:
+    runbook = f" Runbook: {deployment.runbook}." if deployment.runbook else ""
+    return (
+        f"{deployment.entrypoint} has not succeeded since {since:%Y-%m-%d %H:%M} UTC. {deployment.consequence}{runbook}"
+    )

@@ -1,0 +1,279 @@
+-- What keeps the ledger true whatever code writes to it: append-only tables, the trigger that applies
+-- entries to wallet and lot, the days, the seals. SQLSTATEs of our own (class PL) are listed in errors.py.
+
+create function refuse_change() returns trigger language plpgsql as $$
+begin
+    raise exception '% is append-only: % refused', tg_table_name, lower(tg_op)
+        using errcode = 'PL002', hint = 'Reverse a mistake by an entry that points at it.';
+end $$;
+
+-- Row triggers are cloned to every partition; statement triggers are not, so open_day() puts TRUNCATE's on each.
+create trigger append_only before update or delete on entry for each row execute function refuse_change();
+create trigger append_only_truncate before truncate on entry for each statement execute function refuse_change();
+alter table entry enable always trigger append_only;
+alter table entry enable always trigger append_only_truncate;
+
+do $$
+declare name text;
+begin
+    foreach name in array array['policy_version', 'policy_rule', 'posting_key', 'one_use', 'seal', 'hold', 'hold_lot',
+                                'hold_end', 'order_line', 'order_earning', 'returned_line', 'finding', 'feed_file'] loop
+        execute format('create trigger append_only before update or delete on points.%I
+                        for each row execute function points.refuse_change()', name);
+        execute format('create trigger append_only_truncate before truncate on points.%I
+                        for each statement execute function points.refuse_change()', name);
+    end loop;
+end $$;
+
+-- A closed day never reopens, and no day disappears.
+create function guard_book_day() returns trigger language plpgsql as $$
+begin
+    if tg_op <> 'UPDATE' or old.status = 'closed' or new.book_date <> old.book_date then
+        raise exception 'a business date is closed for good: % refused', lower(tg_op) using errcode = 'PL002';
+    end if;
+    return new;
+end $$;
+create trigger only_closing before update or delete on book_day for each row execute function guard_book_day();
+
+-- An approval is decided once; nothing else about it changes.
+create function guard_approval() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'DELETE' or old.approved_by is not null
+        or (new.approval_id, new.what, new.payload, new.reason, new.proposed_by, new.proposed_at)
+           is distinct from (old.approval_id, old.what, old.payload, old.reason, old.proposed_by, old.proposed_at) then
+        raise exception 'an approval is decided once and never changed' using errcode = 'PL002';
+    end if;
+    return new;
+end $$;
+create trigger decided_once before update or delete on approval for each row execute function guard_approval();
+
+-- Entries move wallet and lot -----------------------------------------------------------------------------------
+--
+-- Writers insert complete rows (seq, balance_after, debt_after, lot_remaining_after). This statement trigger
+-- accepts them only when they continue the stored wallet and lot exactly, and then moves both: compare-and-swap
+-- on the old balance, so that a row computed from anything but the current state is refused whole.
+-- Hash and merge joins are off because the cached plan must serve one row and 100,000 alike without reading
+-- every wallet.
+create function apply_entries() returns trigger language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    day date;
+    asked bigint;
+    done bigint;
+begin
+    for day in select distinct book_date from new_rows loop
+        perform pg_advisory_xact_lock_shared(20261, day - date '2000-01-01');  -- the closing fence
+        perform from book_day where book_date = day and status = 'open';
+        if not found then
+            raise exception 'business date % is not open', day using errcode = 'PL001';
+        end if;
+    end loop;
+
+    with ranked as (
+        select member_id, seq, book_date, balance_after, debt_after, row_number() over w as n,
+            (sum(sign * points) over w)::bigint as moved,
+            (sum(case kind when 'owe' then points when 'repay' then -points else 0 end) over w)::bigint as owed
+        from new_rows
+        window w as (partition by member_id order by seq)
+    ), change as (
+        select member_id, min(seq - n) as seq_before, max(seq) as seq_after,
+            min(balance_after - moved) as balance_before, min(debt_after - owed) as debt_before, min(book_date) as book_date,
+            (array_agg(balance_after order by n desc))[1] as balance_after,
+            (array_agg(debt_after order by n desc))[1] as debt_after,
+            min(seq - n) = max(seq - n) and min(balance_after - moved) = max(balance_after - moved)
+            and min(debt_after - owed) = max(debt_after - owed) and min(book_date) = max(book_date) as chains
+        from ranked
+        group by member_id
+    ), applied as (
+        update wallet w
+        set balance = c.balance_after, debt = c.debt_after, seq = c.seq_after, last_book = c.book_date
+        from change c
+        where c.chains and w.member_id = c.member_id and w.seq = c.seq_before and w.balance = c.balance_before
+            and w.debt = c.debt_before and w.last_book <= c.book_date
+        returning 1
+    )
+    select (select count(*) from change), (select count(*) from applied) into asked, done;
+    if asked <> done then
+        raise exception '% of % members: entries do not continue their wallet', asked - done, asked
+            using errcode = 'PL010', hint = 'Lock the wallet first, then compute seq and balance_after from it.';
+    end if;
+
+    with ranked as (
+        select member_id, lot_seq, lot_remaining_after, seq, kind, source, points, effective_on, usable_from, valid_through,
+            (sum(case when seq = lot_seq then 0 else sign * points end)
+                over (partition by member_id, lot_seq order by seq))::bigint as moved
+        from new_rows
+        where lot_seq is not null
+    ), change as (
+        select member_id, lot_seq, bool_or(seq = lot_seq) as opens,
+            min(lot_remaining_after - moved) as remaining_before,
+            (array_agg(lot_remaining_after order by seq desc))[1] as remaining_after,
+            min(lot_remaining_after - moved) = max(lot_remaining_after - moved) as chains,
+            coalesce(sum(points) filter (where kind = 'expire'), 0)::bigint as expired,
+            min(effective_on) filter (where kind = 'expire') as expired_on,
+            min(effective_on) filter (where kind in ('spend', 'transfer_out') and source <> 'capture') as first_spent_on,
+            max(effective_on) filter (where kind in ('spend', 'transfer_out') and source <> 'capture') as last_spent_on,
+            max(points) filter (where seq = lot_seq) as opened,
+            max(source) filter (where seq = lot_seq) as origin,
+            max(effective_on) filter (where seq = lot_seq) as effective_on,
+            max(usable_from) filter (where seq = lot_seq) as usable_from,
+            max(valid_through) filter (where seq = lot_seq) as valid_through
+        from ranked
+        group by member_id, lot_seq
+    ), opened as (
+        insert into lot (member_id, lot_seq, points, remaining, effective_on, usable_from, valid_through, origin)
+        select member_id, lot_seq, opened, remaining_after, effective_on, usable_from, valid_through, origin
+        from change
+        where opens and chains and remaining_before = opened and expired = 0 and first_spent_on is null
+        returning 1
+    ), applied as (
+        update lot l
+        set remaining = c.remaining_after, expired = l.expired + c.expired
+        from change c
+        where not c.opens and c.chains and l.member_id = c.member_id and l.lot_seq = c.lot_seq
+            and l.remaining = c.remaining_before
+            and (c.expired = 0
+                or (l.expired = 0 and c.remaining_after = 0 and l.held = 0 and l.valid_through < c.expired_on))
+            and (c.first_spent_on is null
+                or (l.usable_from <= c.first_spent_on and coalesce(l.valid_through >= c.last_spent_on, true)))
+        returning 1
+    )
+    select (select count(*) from change), (select count(*) from opened) + (select count(*) from applied) into asked, done;
+    if asked <> done then
+        raise exception '% of % lots: entries do not continue their lot, or take one that may not be taken on that day',
+            asked - done, asked using errcode = 'PL011';
+    end if;
+    return null;
+end $$;
+create trigger apply_entries after insert on entry
+referencing new table as new_rows for each statement execute function apply_entries();
+alter table entry enable always trigger apply_entries;
+
+-- Days -------------------------------------------------------------------------------------------------------------
+
+create function last_closed() returns date language sql stable as $$
+    select book_date from points.book_day where status = 'closed' order by book_date desc limit 1
+$$;
+
+-- Opens a business date and makes the partition of its month. Safe to call again, and by two at once.
+create function open_day(day date) returns void language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    closed date := last_closed();
+    month date := date_trunc('month', day)::date;
+    name text := 'entry_' || to_char(day, 'YYYYMM');
+    started date := (select min(effective_from) from policy_version);
+begin
+    perform from book_day where book_date = day;
+    if found then return; end if;
+    if day <= closed then
+        raise exception 'business date % is not open: % is already closed', day, closed using errcode = 'PL001';
+    end if;
+    if started is null or day < started or day > coalesce(closed, started) + 800 then
+        raise exception 'business date % is outside the programme: it starts on %, the last closed day is %',
+            day, started, coalesce(closed::text, 'none') using errcode = 'PL008';
+    end if;
+    perform pg_advisory_xact_lock(20262, 0);
+    if to_regclass('points.' || name) is null then
+        -- ATTACH takes a weaker lock than PARTITION OF: online spends keep running
+        execute format('create table points.%I (like points.entry including defaults including constraints including generated)', name);
+        execute format('alter table points.%I add check (book_date >= %L and book_date < %L)', name, month, (month + interval '1 month')::date);
+        execute format('alter table points.entry attach partition points.%I for values from (%L) to (%L)',
+            name, month, (month + interval '1 month')::date);
+        execute format('create trigger append_only_truncate before truncate on points.%I
+                        for each statement execute function points.refuse_change()', name);
+        execute format('alter table points.%I enable always trigger append_only_truncate', name);
+        execute format('alter table points.%I enable always trigger append_only', name);
+    end if;
+    insert into book_day (book_date) values (day) on conflict do nothing;
+end $$;
+
+-- Makes a day final. Days close in order and without gaps.
+create function close_day(day date, run bigint) returns void language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    expected date := coalesce(last_closed() + 1, (select min(effective_from) from policy_version));
+begin
+    if day = last_closed() then return; end if;
+    if day is distinct from expected then
+        raise exception 'business date % cannot close now: % is next', day, expected using errcode = 'PL001';
+    end if;
+    perform open_day(day);
+    perform open_day(day + 1);
+    perform open_day((date_trunc('month', day) + interval '1 month')::date);  -- the next month's partition, ahead of need
+    perform pg_advisory_xact_lock(20261, day - date '2000-01-01');  -- waits for postings under way, keeps later ones out
+    update book_day set status = 'closed', closed_at = clock_timestamp(), closed_by_run = run
+    where book_date = day and status = 'open';
+end $$;
+
+-- Seals --------------------------------------------------------------------------------------------------------------
+
+-- RFC 6962: leaves hashed with prefix 0x00, nodes with 0x01, an odd node is promoted.
+create function merkle_root(leaves bytea []) returns bytea language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if coalesce(cardinality(leaves), 0) = 0 then return sha256(''::bytea); end if;
+    while cardinality(leaves) > 1 loop
+        select array_agg(case when pair is null then node else sha256('\x01'::bytea || node || pair) end order by n) into leaves
+        from (
+            select n, node, lead(node) over (order by n) as pair
+            from unnest(leaves) with ordinality as level (node, n)
+        ) as pairs
+        where n % 2 = 1;
+    end loop;
+    return leaves[1];
+end $$;
+
+-- The sealed image of an entry: length-prefixed, typed and NULL-aware, so two different rows never look alike.
+create function entry_leaf(e entry) returns bytea language sql stable
+set search_path = pg_catalog, points, pg_temp as $$
+    select sha256('\x00'::bytea || record_send(row(
+        e.member_id, e.seq, e.book_date, e.effective_on, e.journal_id, e.kind, e.sign, e.points, e.lot_seq,
+        e.lot_remaining_after, e.balance_after, e.debt_after, e.reversal_of, e.approval_id, e.run_id, e.usable_from,
+        e.valid_through, e.policy_version, e.source, e.source_ref, e.reason, e.actor, e.recorded_at)))
+$$;
+
+-- What the seal of a day must be, computed from its entries and from the seal before it.
+create function expected_seal(day date) returns table (
+    entries bigint, points_by_kind jsonb, outstanding bigint, debt bigint, root bytea, previous bytea, checkpoint bytea
+) language sql stable
+set search_path = pg_catalog, points, pg_temp as $$
+    with before as (
+        select s.outstanding, s.debt, s.checkpoint from seal s where s.book_date < day order by s.book_date desc limit 1
+    ), kinds as (
+        select e.kind, sum(e.points) as points, sum(e.sign * e.points) as moved,
+            sum(case e.kind when 'owe' then e.points when 'repay' then -e.points else 0 end) as owed
+        from entry e where e.book_date = day group by e.kind
+    ), totals as (
+        select (select count(*) from entry e where e.book_date = day) as entries,
+            coalesce(jsonb_object_agg(k.kind, k.points), '{}') as points_by_kind,
+            (coalesce((select outstanding from before), 0) + coalesce(sum(k.moved), 0))::bigint as outstanding,
+            (coalesce((select debt from before), 0) + coalesce(sum(k.owed), 0))::bigint as debt,
+            (select merkle_root(array_agg(entry_leaf(e) order by e.member_id, e.seq)) from entry e where e.book_date = day) as root,
+            (select checkpoint from before) as previous
+        from kinds k
+    )
+    select t.*, sha256(convert_to(concat_ws(E'\n', day, t.entries, t.points_by_kind, t.outstanding, t.debt,
+        encode(t.root, 'hex'), encode(t.previous, 'hex')), 'UTF8'))
+    from totals t
+$$;
+
+create function seal_day(day date) returns seal language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp
+set jit = off as $$
+declare sealed seal;
+begin
+    perform from book_day where book_date = day and status = 'closed';
+    if not found then
+        raise exception 'business date % is not closed: only a closed day is sealed', day using errcode = 'PL001';
+    end if;
+    insert into seal (book_date, entries, points_by_kind, outstanding, debt, root, previous, checkpoint)
+    select day, s.* from expected_seal(day) s
+    on conflict (book_date) do nothing;
+    select * into strict sealed from seal where book_date = day;
+    return sealed;
+end $$;

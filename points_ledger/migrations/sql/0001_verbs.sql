@@ -1,0 +1,496 @@
+-- The verbs (design 5.3): any till, app or language calls them in one round trip; imports call them server-side.
+--
+-- Common to all: the wallet is locked first (in one statement; what depends on it is read in a later one), the
+-- key (member, source, source_ref) makes the call exactly-once, and dates are arguments. `day` is the day it
+-- happened; it is booked on that day while it is open, else on the first open day after it.
+
+create function member_by_no(no text) returns bigint language plpgsql stable
+set search_path = pg_catalog, points, pg_temp as $$
+declare found_id bigint;
+begin
+    select m.member_id into found_id from member m join wallet w using (member_id) where m.member_no = no;
+    if not found then
+        raise exception 'member % is not known', no using errcode = 'PL004';
+    end if;
+    return found_id;
+end $$;
+
+-- The book date of an event of `day`: never before a day that is closed, never before the member's last entry.
+create function book_date_for(day date, last_book date) returns date language sql stable as $$
+    select greatest(day, last_book, points.last_closed() + 1)
+$$;
+
+-- The same for the same event, so that a rebuilt ledger has the same journals. No SET: inlined into statements.
+create function journal_of(member bigint, source text, ref text) returns uuid language sql immutable as $$
+    select pg_catalog.md5(member || E'\x1f' || source || E'\x1f' || ref)::uuid
+$$;
+
+create function request_hash(variadic parts text []) returns bytea language sql immutable
+set search_path = pg_catalog, pg_temp as $$ select sha256(convert_to(array_to_string(parts, E'\x1f', '~'), 'UTF8')) $$;
+
+-- True when this event is already posted with the same content; refuses the key with other content.
+create function already_posted(member bigint, src text, ref text, request bytea) returns boolean language plpgsql stable
+set search_path = pg_catalog, points, pg_temp as $$
+declare known bytea;
+begin
+    select k.request_sha256 into known
+    from posting_key k where k.member_id = member and k.source = src and k.source_ref = ref;
+    if not found then return false; end if;
+    if known <> request then
+        raise exception '% % is already posted with other content', src, ref using errcode = 'PL003';
+    end if;
+    return true;
+end $$;
+
+-- Takes up to `wanted` points from the member's lots that are usable on `day`, in spending order (design 7).
+-- Returns what it took; with all_or_nothing it takes nothing when there is not enough.
+create function take_points(
+    member bigint, wanted bigint, all_or_nothing boolean, entry_kind text, day date, book date, journal uuid,
+    src text, ref text, run bigint, policy int, why text, approval bigint
+) returns bigint language sql
+set search_path = pg_catalog, points, pg_temp as $$
+    with usable as (
+        select lot_seq, remaining, remaining - held as free,
+            sum(remaining - held) over spending_order as upto, row_number() over spending_order as n
+        from lot
+        where member_id = member and is_open and remaining > held
+            and usable_from <= day and (valid_through is null or day <= valid_through)
+        window spending_order as (order by valid_through nulls last, lot_seq)
+    ), taken as (
+        select lot_seq, remaining, n, least(free, wanted - (upto - free))::bigint as take
+        from usable
+        where upto - free < wanted and (not all_or_nothing or (select max(upto) from usable) >= wanted)
+    ), posted as (
+        insert into entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after,
+            balance_after, debt_after, run_id, approval_id, policy_version, kind, source, source_ref, reason)
+        select member, w.seq + t.n, book, day, journal, t.take, t.lot_seq, t.remaining - t.take,
+            w.balance - sum(t.take) over (order by t.n), w.debt, run, approval, policy, entry_kind, src, ref, why
+        from taken t, wallet w
+        where w.member_id = member
+        returning points
+    )
+    select coalesce(sum(points), 0)::bigint from posted
+$$;
+
+-- Opens a lot for a member whose wallet the caller has locked. Returns its lot_seq.
+create function open_lot(
+    member bigint, amount bigint, entry_kind text, day date, book date, journal uuid, src text, ref text, run bigint,
+    usable date, lapses date, reversed bigint, approval bigint, why text
+) returns bigint language sql
+set search_path = pg_catalog, points, pg_temp as $$
+    insert into entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after, balance_after,
+        debt_after, run_id, kind, source, source_ref, usable_from, valid_through, reversal_of, approval_id, reason)
+    select member, w.seq + 1, book, day, journal, amount, w.seq + 1, amount, w.balance + amount, w.debt, run,
+        entry_kind, src, ref, usable, lapses, reversed, approval, why
+    from wallet w where w.member_id = member
+    returning lot_seq
+$$;
+
+create function remember_posting(member bigint, src text, ref text, request bytea, journal uuid, book date, before bigint)
+returns void language sql
+set search_path = pg_catalog, points, pg_temp as $$
+    insert into posting_key (member_id, source, source_ref, request_sha256, journal_id, book_date, first_seq, last_seq)
+    select member, src, ref, request, journal, book, before + 1, w.seq from wallet w where w.member_id = member
+$$;
+
+create type posting as (journal_id uuid, book_date date, points bigint, balance bigint, debt bigint);
+
+-- The first answer to a call, as it was given: from the entries its key names.
+create function posting_of(member bigint, src text, ref text) returns posting language sql stable
+set search_path = pg_catalog, points, pg_temp as $$
+    select row(k.journal_id, k.book_date, sum(e.points), (array_agg(e.balance_after order by e.seq desc))[1],
+        (array_agg(e.debt_after order by e.seq desc))[1])::posting
+    from posting_key k
+    join entry e on e.member_id = k.member_id and e.book_date = k.book_date and e.seq between k.first_seq and k.last_seq
+    where k.member_id = member and k.source = src and k.source_ref = ref
+    group by k.journal_id, k.book_date
+$$;
+
+-- spend: a redemption ---------------------------------------------------------------------------------------------
+create function spend(
+    member_no text, amount bigint, day date, source text, source_ref text, reason text default null, run_id bigint default null
+) returns posting language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    member constant bigint := member_by_no(member_no);
+    request constant bytea := request_hash('spend', amount::text, day::text);
+    w wallet;
+    book date;
+    journal constant uuid := journal_of(member, source, source_ref);
+begin
+    if amount is null or amount <= 0 then
+        raise exception 'points must be a positive whole number' using errcode = 'PL009';
+    end if;
+    select * into w from wallet where wallet.member_id = member for no key update;
+    if already_posted(member, source, source_ref, request) then return posting_of(member, source, source_ref); end if;
+    book := book_date_for(day, w.last_book);
+    perform open_day(book);
+    if take_points(member, amount, true, 'spend', day, book, journal, source, source_ref, run_id, null, reason, null) = 0 then
+        raise exception 'member % has fewer than % points available on %', member_no, amount, day using errcode = 'PL006';
+    end if;
+    perform remember_posting(member, source, source_ref, request, journal, book, w.seq);
+    return row(journal, book, amount, w.balance - amount, w.debt)::posting;
+end $$;
+
+create function available(member bigint, day date) returns bigint language sql stable
+set search_path = pg_catalog, points, pg_temp as $$
+    select coalesce(sum(remaining - held), 0)::bigint from lot
+    where member_id = member and is_open and usable_from <= day and (valid_through is null or day <= valid_through)
+$$;
+
+-- reverse_spend: a cancelled redemption (design 7) ---------------------------------------------------------------
+-- Points return to the lots they came from, last taken first. A lot that has lapsed meanwhile is not revived: a
+-- new one is opened, valid through the later of its old date and 30 days after the cancellation.
+create function reverse_spend(
+    member bigint, spend_source text, spend_ref text, day date, source text, source_ref text, run_id bigint default null,
+    booked_from date default null
+) returns posting language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    request constant bytea := request_hash('reverse_spend', spend_source, spend_ref, day::text);
+    journal constant uuid := journal_of(member, source, source_ref);
+    w wallet;
+    k posting_key;
+    e record;
+    book date;
+    lapsed boolean;
+begin
+    select * into w from wallet where wallet.member_id = member for no key update;
+    if not found then raise exception 'member is not known' using errcode = 'PL004'; end if;
+    if already_posted(member, source, source_ref, request) then return posting_of(member, source, source_ref); end if;
+    select * into k from posting_key p where p.member_id = member and p.source = spend_source and p.source_ref = spend_ref;
+    if not found then
+        raise exception '% % was never posted: nothing to reverse', spend_source, spend_ref using errcode = 'PL005';
+    end if;
+    book := book_date_for(coalesce(booked_from, day), w.last_book);
+    perform open_day(book);
+    for e in
+        select s.seq, s.points, s.lot_seq, s.kind from entry s
+        where s.member_id = member and s.book_date = k.book_date and s.seq between k.first_seq and k.last_seq
+        order by s.seq desc
+    loop
+        if e.kind <> 'spend' then
+            raise exception '% % is not a spend', spend_source, spend_ref using errcode = 'PL005';
+        end if;
+        insert into one_use values ('reversal', member, e.seq);
+        select l.valid_through < day into lapsed from lot l where l.member_id = member and l.lot_seq = e.lot_seq;
+        if lapsed then
+            perform open_lot(member, e.points, 'spend_reversal', day, book, journal, source, source_ref, run_id, day,
+                (select greatest(l.valid_through, day + 30) from lot l where l.member_id = member and l.lot_seq = e.lot_seq),
+                e.seq, null, null);
+        else
+            insert into entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after,
+                balance_after, debt_after, run_id, kind, source, source_ref, reversal_of)
+            select member, v.seq + 1, book, day, journal, e.points, l.lot_seq, l.remaining + e.points, v.balance + e.points,
+                v.debt, reverse_spend.run_id, 'spend_reversal', reverse_spend.source, reverse_spend.source_ref, e.seq
+            from wallet v join lot l using (member_id)
+            where v.member_id = member and l.lot_seq = e.lot_seq;
+        end if;
+    end loop;
+    perform remember_posting(member, source, source_ref, request, journal, book, w.seq);
+    return posting_of(member, source, source_ref);
+end $$;
+
+-- claw_back: points an order's returns take back ---------------------------------------------------------------------
+-- From the order's own lot first, then by policy: only_pending takes it while it is pending and nothing else,
+-- within_balance takes the other usable lots in spending order, debt lets the member owe the rest.
+-- Returns the points taken or owed. The caller holds the wallet's lock.
+create function claw_back(
+    member bigint, wanted bigint, own_lot bigint, refund_policy text, booked_from date, day date, source text, source_ref text,
+    run_id bigint, policy int
+) returns bigint language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    journal constant uuid := journal_of(member, source, source_ref);
+    w wallet;
+    book date;
+    own bigint;
+    others bigint := 0;
+begin
+    select * into strict w from wallet where wallet.member_id = member;
+    book := book_date_for(booked_from, w.last_book);
+    perform open_day(book);
+    insert into entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after,
+        balance_after, debt_after, run_id, policy_version, kind, source, source_ref)
+    select member, w.seq + 1, book, day, journal, least(wanted, l.remaining - l.held), l.lot_seq,
+        l.remaining - least(wanted, l.remaining - l.held), w.balance - least(wanted, l.remaining - l.held), w.debt,
+        claw_back.run_id, policy, 'claw_back', claw_back.source, claw_back.source_ref
+    from lot l
+    where l.member_id = member and l.lot_seq = own_lot and l.remaining > l.held
+        and (refund_policy <> 'only_pending' or l.usable_from > day)
+    returning points into own;
+    own := coalesce(own, 0);
+    if own < wanted and refund_policy <> 'only_pending' then
+        others := take_points(member, wanted - own, false, 'claw_back', day, book, journal, source, source_ref, run_id,
+            policy, null, null);
+    end if;
+    if own + others < wanted and refund_policy = 'debt' then
+        insert into entry (member_id, seq, book_date, effective_on, journal_id, points, balance_after, debt_after, run_id,
+            policy_version, kind, source, source_ref)
+        select member, v.seq + 1, book, day, journal, wanted - own - others, v.balance, v.debt + wanted - own - others,
+            claw_back.run_id, policy, 'owe', claw_back.source, claw_back.source_ref
+        from wallet v where v.member_id = member;
+        return wanted;
+    end if;
+    return own + others;
+end $$;
+
+-- transfer: points to another member; each lot keeps its validity ------------------------------------------------
+create function transfer(
+    from_member_no text, to_member_no text, amount bigint, day date, source_ref text, reason text default null
+) returns posting language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    giver constant bigint := member_by_no(from_member_no);
+    taker constant bigint := member_by_no(to_member_no);
+    request constant bytea := request_hash('transfer', to_member_no, amount::text, day::text);
+    journal constant uuid := journal_of(giver, 'transfer', source_ref);
+    g wallet;
+    t wallet;
+    book date;
+    piece record;
+    received constant text := from_member_no || '/' || source_ref;
+begin
+    if amount is null or amount <= 0 then
+        raise exception 'points must be a positive whole number' using errcode = 'PL009';
+    end if;
+    if giver = taker then
+        raise exception 'a member cannot transfer points to themselves' using errcode = 'PL009';
+    end if;
+    -- both wallets, lower member_id first: two opposite transfers cannot wait for each other
+    perform from wallet where member_id in (giver, taker) order by member_id for no key update;
+    select * into strict g from wallet where member_id = giver;
+    select * into strict t from wallet where member_id = taker;
+    if already_posted(giver, 'transfer', source_ref, request) then return posting_of(giver, 'transfer', source_ref); end if;
+    book := book_date_for(day, greatest(g.last_book, t.last_book));
+    perform open_day(book);
+    if take_points(giver, amount, true, 'transfer_out', day, book, journal, 'transfer', source_ref, null, null, reason, null) = 0 then
+        raise exception 'member % has fewer than % points available on %', from_member_no, amount, day using errcode = 'PL006';
+    end if;
+    for piece in
+        select e.points, l.usable_from, l.valid_through from entry e join lot l using (member_id, lot_seq)
+        where e.member_id = giver and e.book_date = book and e.seq > g.seq order by e.seq
+    loop
+        perform open_lot(taker, piece.points, 'transfer_in', day, book, journal, 'transfer', received, null,
+            piece.usable_from, piece.valid_through, null, null, reason);
+    end loop;
+    perform remember_posting(giver, 'transfer', source_ref, request, journal, book, g.seq);
+    perform remember_posting(taker, 'transfer', received, request, journal, book, t.seq);
+    return posting_of(giver, 'transfer', source_ref);
+end $$;
+
+-- Holds: points set aside for an order that is not final ----------------------------------------------------------
+create function hold(member_no text, amount bigint, day date, through date, hold_no text) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    member constant bigint := member_by_no(member_no);
+    known hold;
+begin
+    if amount is null or amount <= 0 then
+        raise exception 'points must be a positive whole number' using errcode = 'PL009';
+    end if;
+    perform from wallet where member_id = member for no key update;
+    select * into known from hold h where h.member_id = member and h.hold_no = hold.hold_no;
+    if found then
+        if (known.points, known.held_on, known.valid_through) is distinct from (amount, day, through) then
+            raise exception 'hold % already exists with other content', hold_no using errcode = 'PL003';
+        end if;
+        return known.points;
+    end if;
+    if available(member, day) < amount then
+        raise exception 'member % has fewer than % points available on %', member_no, amount, day using errcode = 'PL006';
+    end if;
+    insert into hold (member_id, hold_no, points, held_on, valid_through) values (member, hold_no, amount, day, through);
+    with usable as (
+        select l.lot_seq, l.remaining - l.held as free, sum(l.remaining - l.held) over spending_order as upto
+        from lot l
+        where l.member_id = member and l.is_open and l.remaining > l.held
+            and l.usable_from <= day and (l.valid_through is null or day <= l.valid_through)
+        window spending_order as (order by l.valid_through nulls last, l.lot_seq)
+    ), pinned as (
+        insert into hold_lot
+        select member, hold.hold_no, lot_seq, least(free, amount - (upto - free)) from usable where upto - free < amount
+        returning lot_seq, points
+    )
+    update lot l set held = l.held + p.points from pinned p where l.member_id = member and l.lot_seq = p.lot_seq;
+    update wallet set held = held + amount where member_id = member;
+    return amount;
+end $$;
+
+-- Lets a hold go and records how it ended; the caller has locked the wallet. Refuses a hold that has ended.
+create function end_hold(member bigint, no text, how text, used bigint, day date) returns void language plpgsql
+set search_path = pg_catalog, points, pg_temp as $$
+declare h hold;
+begin
+    select * into h from hold where member_id = member and hold_no = no;
+    if not found then raise exception 'hold % is not known', no using errcode = 'PL005'; end if;
+    if used > h.points then
+        raise exception 'hold % is for % points, not %', no, h.points, used using errcode = 'PL006';
+    end if;
+    insert into hold_end (member_id, hold_no, outcome, points, ended_on) values (member, no, how, used, day);
+    update lot l set held = l.held - p.points from hold_lot p
+    where p.member_id = member and p.hold_no = no and l.member_id = member and l.lot_seq = p.lot_seq;
+    update wallet set held = held - h.points where member_id = member;
+exception when unique_violation then
+    raise exception 'hold % has already ended', no using errcode = 'PL007';
+end $$;
+
+-- capture: the order became final; the held lots are spent, also when they have lapsed since. The rest is let go.
+create function capture(member_no text, hold_no text, amount bigint, day date) returns posting
+language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    member constant bigint := member_by_no(member_no);
+    request constant bytea := request_hash('capture', amount::text, day::text);
+    journal constant uuid := journal_of(member, 'capture', hold_no);
+    w wallet;
+    book date;
+begin
+    if amount is null or amount <= 0 then
+        raise exception 'points must be a positive whole number' using errcode = 'PL009';
+    end if;
+    select * into w from wallet where member_id = member for no key update;
+    if already_posted(member, 'capture', hold_no, request) then return posting_of(member, 'capture', hold_no); end if;
+    book := book_date_for(day, w.last_book);
+    perform open_day(book);
+    perform end_hold(member, hold_no, 'captured', amount, day);
+    with pinned as (
+        select l.lot_seq, l.remaining, p.points, sum(p.points) over spending_order as upto, row_number() over spending_order as n
+        from hold_lot p join lot l using (member_id, lot_seq)
+        where p.member_id = member and p.hold_no = capture.hold_no
+        window spending_order as (order by l.valid_through nulls last, l.lot_seq)
+    ), taken as (
+        select lot_seq, remaining, n, least(points, amount - (upto - points))::bigint as take from pinned where upto - points < amount
+    )
+    insert into entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after, balance_after,
+        debt_after, kind, source, source_ref)
+    select member, w.seq + n, book, day, journal, take, lot_seq, remaining - take, w.balance - sum(take) over (order by n), w.debt,
+        'spend', 'capture', capture.hold_no
+    from taken;
+    perform remember_posting(member, 'capture', hold_no, request, journal, book, w.seq);
+    return posting_of(member, 'capture', hold_no);
+end $$;
+
+create function release(member_no text, hold_no text, day date) returns void language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare member constant bigint := member_by_no(member_no);
+begin
+    perform from wallet where member_id = member for no key update;
+    perform end_hold(member, hold_no, 'released', 0, day);
+end $$;
+
+-- The night lets go the holds whose last day has passed. Returns how many.
+create function release_lapsed_holds(day date) returns bigint language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare h record; released bigint := 0;
+begin
+    for h in
+        select member_id, hold_no from hold where valid_through <= day
+            and not exists (select from hold_end e where e.member_id = hold.member_id and e.hold_no = hold.hold_no)
+        order by member_id, hold_no
+    loop
+        perform from wallet where member_id = h.member_id for no key update;
+        perform from hold_end e where e.member_id = h.member_id and e.hold_no = h.hold_no;
+        if not found then
+            perform end_hold(h.member_id, h.hold_no, 'lapsed', 0, day);
+            released := released + 1;
+        end if;
+    end loop;
+    return released;
+end $$;
+
+-- Four eyes: adjust and reinstate -----------------------------------------------------------------------------------
+-- propose by one login, approve by another, post once. What is posted is what was approved, to the letter.
+create function propose(what text, payload jsonb, reason text) returns bigint language sql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+    insert into approval (what, payload, reason) values (what, payload, reason) returning approval_id
+$$;
+
+create function approve(id bigint) returns void language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+begin
+    update approval set approved_by = session_user, approved_at = clock_timestamp() where approval_id = id and approved_by is null;
+    if not found then
+        raise exception 'approval % is not waiting for a decision', id using errcode = 'PL007';
+    end if;
+end $$;
+
+create function approved(id bigint, kind text) returns jsonb language plpgsql stable
+set search_path = pg_catalog, points, pg_temp as $$
+declare a approval;
+begin
+    select * into a from approval where approval_id = id and what = kind;
+    if not found then raise exception '% % is not known', kind, id using errcode = 'PL005'; end if;
+    if a.approved_by is null then
+        raise exception '% % waits for the approval of a login other than %', kind, id, a.proposed_by using errcode = 'PL012';
+    end if;
+    return a.payload;
+end $$;
+
+-- payload: {"member_no": text, "points": signed whole number, "valid_through": date or null}
+create function adjust(approval bigint, day date) returns posting language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    asked constant jsonb := approved(approval, 'adjustment');
+    why constant text := (select a.reason from approval a where a.approval_id = approval);
+    member constant bigint := member_by_no(asked ->> 'member_no');
+    amount constant bigint := (asked ->> 'points')::bigint;
+    request constant bytea := request_hash('adjust', asked::text);
+    journal constant uuid := journal_of(member, 'adjustment', approval::text);
+    w wallet;
+    book date;
+begin
+    select * into w from wallet where member_id = member for no key update;
+    if already_posted(member, 'adjustment', approval::text, request) then
+        return posting_of(member, 'adjustment', approval::text);
+    end if;
+    book := book_date_for(day, w.last_book);
+    perform open_day(book);
+    insert into one_use values ('approval', member, approval);
+    if amount > 0 then
+        perform open_lot(member, amount, 'adjust_up', day, book, journal, 'adjustment', approval::text, null, day,
+            (asked ->> 'valid_through')::date, null, approval, why);
+    elsif amount < 0 then
+        if take_points(member, -amount, true, 'adjust_down', day, book, journal, 'adjustment', approval::text, null, null,
+            why, approval) = 0 then
+            raise exception 'member % has fewer than % points available on %', asked ->> 'member_no', -amount, day
+                using errcode = 'PL006';
+        end if;
+    else
+        raise exception 'an adjustment of no points' using errcode = 'PL009';
+    end if;
+    perform remember_posting(member, 'adjustment', approval::text, request, journal, book, w.seq);
+    return posting_of(member, 'adjustment', approval::text);
+end $$;
+
+-- payload: {"member_no": text, "expired_seq": seq of the expire entry, "valid_through": date}
+create function reinstate(approval bigint, day date) returns posting language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    asked constant jsonb := approved(approval, 'reinstatement');
+    why constant text := (select a.reason from approval a where a.approval_id = approval);
+    member constant bigint := member_by_no(asked ->> 'member_no');
+    request constant bytea := request_hash('reinstate', asked::text);
+    journal constant uuid := journal_of(member, 'reinstatement', approval::text);
+    w wallet;
+    lapsed entry;
+    book date;
+begin
+    select * into w from wallet where member_id = member for no key update;
+    if already_posted(member, 'reinstatement', approval::text, request) then
+        return posting_of(member, 'reinstatement', approval::text);
+    end if;
+    select * into lapsed from entry e
+    where e.member_id = member and e.seq = (asked ->> 'expired_seq')::bigint and e.kind = 'expire';
+    if not found then raise exception 'that entry is no expiry of this member' using errcode = 'PL005'; end if;
+    book := book_date_for(day, w.last_book);
+    perform open_day(book);
+    insert into one_use values ('approval', member, approval), ('reversal', member, lapsed.seq);
+    perform open_lot(member, lapsed.points, 'reinstate', day, book, journal, 'reinstatement', approval::text, null, day,
+        (asked ->> 'valid_through')::date, lapsed.seq, approval, why);
+    perform remember_posting(member, 'reinstatement', approval::text, request, journal, book, w.seq);
+    return posting_of(member, 'reinstatement', approval::text);
+exception when unique_violation then
+    raise exception 'these points have been reinstated already' using errcode = 'PL007';
+end $$;

@@ -1,0 +1,1 @@
+"""One module a revision; each says whether it runs before or after the new code."""

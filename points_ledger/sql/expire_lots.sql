@@ -1,0 +1,27 @@
+-- Clears the lapsed lots of some members at the close of a business date: design 5.4.
+--
+-- Parameters: members (bigint[], wallets locked by the caller), closed (date: the day that was closed), run_id.
+-- Locks: none of its own. Idempotence: a cleared lot is no longer open; the trigger refuses a second expiry of a lot.
+-- One entry a lot, booked on the day after `closed`, effective the day after its last valid day. A lot with held
+-- points waits until its hold has ended, so that it expires once and whole.
+with due as (
+    select
+        l.member_id, l.lot_seq, l.remaining, l.valid_through, w.seq, w.balance, w.debt,
+        greatest(CAST(:closed AS date) + 1, w.last_book) as book_date,
+        row_number() over so_far as n, (sum(l.remaining) over so_far)::bigint as upto
+    from points.lot as l
+    inner join points.wallet as w on w.member_id = l.member_id
+    where l.is_open and l.held = 0 and l.valid_through <= :closed and l.member_id = any(:members)
+    window so_far as (partition by l.member_id order by l.valid_through, l.lot_seq)
+),
+posted as (
+    insert into points.entry (
+        member_id, seq, book_date, effective_on, journal_id, kind, points, lot_seq, lot_remaining_after, balance_after,
+        debt_after, run_id, source, source_ref)
+    select
+        member_id, seq + n, book_date, valid_through + 1, points.journal_of(member_id, 'expiry', lot_seq::text), 'expire',
+        remaining, lot_seq, 0, balance - upto, debt, CAST(:run_id AS bigint), 'expiry', lot_seq::text
+    from due
+    returning points
+)
+select count(*) as lots, coalesce(sum(points), 0)::bigint as points from posted

@@ -1,0 +1,13 @@
+-- What a night did, counted from the ledger. Parameters: business_date, run_id. Locks: none. Idempotence: a read.
+select
+    s.entries, s.points_by_kind as posted, s.outstanding, s.debt,
+    coalesce((select count(*) from points.entry e
+        where e.book_date between CAST(:business_date AS date) + 1 and CAST(:business_date AS date) + 2
+            and e.run_id = :run_id and e.kind = 'expire'), 0) as expired_lots,
+    coalesce((select sum(e.points) from points.entry e
+        where e.book_date between CAST(:business_date AS date) + 1 and CAST(:business_date AS date) + 2
+            and e.run_id = :run_id and e.kind = 'expire'), 0)::bigint as expired_points,
+    coalesce((select jsonb_object_agg(f.reason, f.n) from (
+        select reason, count(*) as n from points.finding where found_on = :business_date group by reason) as f), '{}') as findings
+from points.seal as s
+where s.book_date = :business_date

@@ -1,0 +1,8 @@
+-- Keeps the rejected rows of a members file, each with its reason and its text. Parameters: file_id, header_lines.
+-- Locks: the new rows. Idempotence: unique (reason, feed, ref).
+insert into points.finding (reason, feed, ref, member_no, file_id, line, detail)
+select t.reason, 'members', CAST(:file_id AS text) || ':' || t.row_no, nullif(t.member_no, ''), :file_id,
+    t.row_no + :header_lines, to_jsonb(s) - 'row_no'
+from typed_member as t
+inner join staged as s on s.row_no = t.row_no
+where t.reason is not null

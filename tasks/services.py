@@ -1,0 +1,63 @@
+"""The services around the ledger, for the command line: bring up, bring down, where are they.
+
+Between ``flows`` and ``infra`` because ``flows`` knows no settings and no addresses.
+"""
+
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from infra import services
+from infra.cluster import ClusterFailed
+from infra.database import MissingDatabaseUrl, engine, ledger_url
+from infra.embedded import IncompleteStorage
+from infra.services import Services, describe
+from infra.settings import InvalidSettings, Settings, settings
+
+__all__ = ["REFUSALS", "Services", "bring_down", "bring_up", "describe", "programme_time_zone", "running_services"]
+
+# What an operator can put right; anything else is a fault of ours and keeps its traceback.
+REFUSALS = (ClusterFailed, IncompleteStorage, InvalidSettings, MissingDatabaseUrl)
+
+
+def bring_up(*, detach: bool) -> int:
+    """Start everything, or say that it runs; the exit code for a shell.
+
+    Raises:
+        One of ``REFUSALS``: a setting or the embedded Postgres stands in the way.
+    """
+    chosen = settings()
+    return services.up(chosen, detach=detach, time_zone=programme_time_zone(chosen))
+
+
+def bring_down() -> int:
+    """Drain and stop everything, Postgres too; the exit code for a shell.
+
+    Raises:
+        One of ``REFUSALS``.
+    """
+    return services.down(settings())
+
+
+def running_services() -> Services | None:
+    """Where the services are, if they run."""
+    return services.running(settings())
+
+
+def programme_time_zone(settings: Settings) -> str:
+    """The zone of the programme in force, in which nights are counted; UTC while there is no ledger yet."""
+    newest = text(
+        "SELECT p.document->'programme'->>'time_zone' FROM points.policy_version p ORDER BY p.version DESC LIMIT 1"
+    )
+    database = engine(ledger_url(settings, "admin"))
+    try:
+        with database.connect() as connection:
+            found = connection.execute(newest).scalar_one_or_none()
+    except ProgrammingError:  # no such schema or table: not initialised
+        return "UTC"
+    except OperationalError:
+        if settings.database_url is None:
+            raise
+        return "UTC"  # a server of yours that is down must not keep the UI down, which would show just that
+    finally:
+        database.dispose()
+    return found or "UTC"

