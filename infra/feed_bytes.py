@@ -123,17 +123,18 @@ class FeedBytes:
             for pending in (block[at : at + _PIECE] for block in blocks for at in range(0, len(block), _PIECE)):
                 while pending:
                     if inflate.eof:  # a gzip file may be several, one after the other, and padded with zeros
-                        pending = pending.lstrip(b"\0")
-                        inflate = zlib.decompressobj(wbits=31) if pending else inflate
-                    content = inflate.decompress(pending) if pending else b""
+                        if not (pending := pending.lstrip(b"\0")):
+                            break
+                        inflate = zlib.decompressobj(wbits=31)
+                    content = inflate.decompress(pending)
                     lines += content.count(b"\n")
                     pending = inflate.unused_data if inflate.eof else b""
                     if content:
                         yield content
         except zlib.error as error:
-            self.refuse(f"is damaged or cut here (gzip: {error}): {_CUT}", lines + 1)
+            self.refuse(f"is damaged at or after this line (gzip: {error}): {_CUT}", lines + 1)
         if not inflate.eof:
-            self.refuse(f"is cut off here, its gzip stream has no end: {_CUT}", lines + 1)
+            self.refuse(f"is cut off in this line, its gzip stream has no end: {_CUT}", lines + 1)
 
     def _utf8(self) -> Iterator[bytes]:
         plain = self.plain()
@@ -184,7 +185,7 @@ class FeedBytes:
                 self.refuse("holds a NUL character, which is never text: ask for a clean file", *place)
             across = tail + block[:4]
             for begin, piece in ((done - len(tail), across), (done, block)):
-                if b"\\" in piece and (found := _END_MARK.search(piece)):
+                if b"\\" in piece and b"\\." in piece and (found := _END_MARK.search(piece)):
                     line, _ = self._place(self._again()._utf8(), begin + found.start())
                     self.refuse(r"holds \. and nothing else, which would end the reading: remove the line", line)
             done += len(block)

@@ -231,6 +231,8 @@ def _remedy(absent: str, names: Sequence[str], layout: Layout) -> str:
     if others:
         return f'{reason}: the fields seem to be separated by {others[0]!r}, set delimiter = "{others[0]}" in a layout'
     if layout.name == "canonical":
-        example = f'a TOML file with [columns] and {absent} = "<its name in the file>"'
-        return f"{reason}: if the file names it differently, use --layout with {example}, or one that ships"
+        ours = f"one that ships ({', '.join(shipped_layouts())}) or a TOML file with [columns]"
+        return (
+            f'{reason}: if the file names it differently, use --layout with {ours} {absent} = "<its name in the file>"'
+        )
     return f"{reason}: correct [columns] of the layout {layout.name}"

@@ -48,15 +48,14 @@ def csv_from_jsonl(source: FeedBytes, layout: Layout) -> Iterator[bytes]:
             rows.append(row)
         yield _written(source, rows, theirs, number - len(rows) + 1)
     if absent:
-        found = f"is in none of the {number} lines: map it to the file's own name with --layout"
-        source.refuse(
-            f'{found}, for example by a TOML file with [columns] and member_no = "customer"', None, min(absent)
-        )
+        ours, key = next((ours, key) for ours, key in layout.required.items() if key in absent)
+        remedy = f'say so with --layout and a TOML file with [columns] {ours} = "<its name in the file>"'
+        source.refuse(f"is a key of none of the {number} lines: if the file names it differently, {remedy}", None, key)
 
 
 def _decoder(layout: Layout) -> json.JSONDecoder:
     def number(text: str) -> str:
-        return text if layout.decimal == "." else text.replace(".", layout.decimal)
+        return text.replace(".", layout.decimal)
 
     def not_a_number(text: str) -> NoReturn:
         raise _UnusableError(f"{text} is not a number that can be booked: write null, or the number")
@@ -67,7 +66,8 @@ def _decoder(layout: Layout) -> json.JSONDecoder:
             raise _UnusableError("a key occurs twice in the object: keep one")
         return event
 
-    return json.JSONDecoder(object_pairs_hook=once, parse_float=number, parse_int=str, parse_constant=not_a_number)
+    fraction = str if layout.decimal == "." else number
+    return json.JSONDecoder(object_pairs_hook=once, parse_float=fraction, parse_int=str, parse_constant=not_a_number)
 
 
 def _event(source: FeedBytes, decoder: json.JSONDecoder, number: int, line: bytes) -> dict[str, Any]:

@@ -49,7 +49,7 @@ FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
 )
 
 
-class FeedRefused(Exception):  # noqa: N818 - named by what was refused (STYLE 3.3)
+class FeedRefused(Exception):
     """A feed file, or the layout to read it with, cannot be used as it is."""
 
     def __init__(self, path: str, line: int | None, column: str | None, reason: str) -> None:

@@ -32,7 +32,7 @@ def open_parquet(source: FeedBytes) -> pq.ParquetFile:
     if end != _MAGIC:
         source.refuse("is cut off, its footer is missing: ask for the whole file; no row of this one was taken")
     try:
-        return pq.ParquetFile(source.path, buffer_size=1 << 20, pre_buffer=False)
+        return pq.ParquetFile(source.path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         source.refuse(f"is damaged ({_first_line(error)}): ask for the file again")
 
@@ -40,13 +40,23 @@ def open_parquet(source: FeedBytes) -> pq.ParquetFile:
 def csv_from_parquet(
     source: FeedBytes, file: pq.ParquetFile, layout: Layout, progress: Callable[[int], None] | None
 ) -> Iterator[bytes]:
-    """Yield CSV without header, one record for each row, with the mapped columns in the file's order.
+    """Return CSV without header, one record for each row, with the mapped columns in the file's order.
 
-    Raises ``FeedRefused`` for damaged data and for columns whose type cannot be a value of a feed.
+    Raises ``FeedRefused`` at once for columns whose type cannot be a value of a feed, later for damaged data.
     """
     mapped = [name for name in file.schema_arrow.names if name in set(layout.columns.values())]
     for name in mapped:
         _check_type(source, file.schema_arrow.field(name).type, name, layout)
+    return _batches(source, file, mapped, layout, progress)
+
+
+def _batches(
+    source: FeedBytes,
+    file: pq.ParquetFile,
+    mapped: list[str],
+    layout: Layout,
+    progress: Callable[[int], None] | None,
+) -> Iterator[bytes]:
     done, rows = 0, file.metadata.num_rows
     try:
         for batch in file.iter_batches(batch_size=BATCH, columns=mapped):
@@ -62,7 +72,7 @@ def csv_from_parquet(
         source.refuse(f"is damaged after row {done} ({_first_line(error)}): ask for the file again")
 
 
-def _check_type(source: FeedBytes, kind: Any, name: str, layout: Layout) -> None:  # noqa: ANN401 - pyarrow has no types
+def _check_type(source: FeedBytes, kind: Any, name: str, layout: Layout) -> None:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     is_time = pa.types.is_timestamp(value) or pa.types.is_date(value)
     if is_time and layout.timestamp_format:
@@ -75,7 +85,7 @@ def _check_type(source: FeedBytes, kind: Any, name: str, layout: Layout) -> None
         source.refuse(reason, None, name)
 
 
-def _as_text(column: Any, layout: Layout) -> Any:  # noqa: ANN401 - pyarrow has no types
+def _as_text(column: Any, layout: Layout) -> Any:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     text = column.cast(pa.string())

@@ -31,7 +31,7 @@ class PrefectApi:
     url: str
     credentials: str | None = field(default=None, repr=False)
 
-    def call(self, method: str, path: str, body: object = None, *, timeout: float = 10) -> Any:  # noqa: ANN401 - JSON
+    def call(self, method: str, path: str, body: object = None, *, timeout: float = 10) -> Any:
         """Send one request and read the JSON that comes back.
 
         Raises:
@@ -116,6 +116,10 @@ class PrefectApi:
         wanted |= {"resource": {"id": [f"prefect.flow-run.{run['id']}"]}}
         events = self.call("POST", "/events/filter", {"limit": 1, "filter": wanted})["events"]
         return max([state_since(run), *(instant(event["occurred"]) for event in events)])
+
+    def page(self, run: Record) -> str:
+        """The run's page in the UI."""
+        return f"{self.url.removesuffix('/api')}/v2/runs/flow-run/{run['id']}"
 
     def crash(self, run: Record, why: str) -> None:
         """Mark a run as crashed."""

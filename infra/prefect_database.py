@@ -77,7 +77,7 @@ def main() -> None:
     # Prefect takes seconds to import; the supervisor, which imports this module, must not pay for it.
     from prefect.server.database.dependencies import provide_database_interface  # noqa: PLC0415 - see above
 
-    def before(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> tuple[str, Any]:  # noqa: ANN401 - SQLAlchemy's own signature
+    def before(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> tuple[str, Any]:
         return leave_out_trigram_search(statement), parameters
 
     event.listen(Engine, "before_cursor_execute", before, retval=True)

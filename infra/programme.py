@@ -41,7 +41,7 @@ NOT_YET: Final[tuple[tuple[str, object, str], ...]] = (
 )
 
 
-class ProgrammeRefused(Exception):  # noqa: N818 - named by what was refused (STYLE 3.3)
+class ProgrammeRefused(Exception):
     """The programme file cannot be used; ``problems`` holds every reason, one sentence each."""
 
     def __init__(self, path: str, problems: tuple[str, ...]) -> None:

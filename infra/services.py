@@ -66,6 +66,15 @@ class Services:
         unfinished.write_text(json.dumps(dataclasses.asdict(self), indent=2))
         unfinished.replace(home / "services.json")
 
+    @classmethod
+    def load(cls, home: Path) -> "Services | None":
+        """Read the note, whoever wrote it."""
+        try:
+            note = json.loads((home / "services.json").read_text())
+        except FileNotFoundError:
+            return None
+        return cls(**note | {"problems": tuple(note["problems"])})
+
     @staticmethod
     def forget(home: Path) -> None:
         """Remove the note."""
@@ -107,13 +116,8 @@ def is_supervised(home: Path) -> bool:
 
 def running(settings: Settings) -> Services | None:
     """The services of this home, if a supervisor looks after them."""
-    if not is_supervised(settings.home):
-        return None
-    try:
-        note = json.loads((settings.home / "services.json").read_text())
-    except FileNotFoundError:
-        return None  # in its first or last moments
-    return Services(**note | {"problems": tuple(note["problems"])})
+    # Without a note it is in its first or last moments.
+    return Services.load(settings.home) if is_supervised(settings.home) else None
 
 
 def up(settings: Settings, *, detach: bool, time_zone: str, say: Callable[[str], None] = print) -> int:

@@ -176,7 +176,8 @@ class Supervisor:
         restarted = [part.restart_if_dead() for part in self.parts.values()]
         if any(restarted):
             pids = {name: part.pid for name, part in self.parts.items()}
-            self.state = self.state.with_processes(pids)
+            # From the note, not from memory: a second `up` may have moved the schedules to another time zone.
+            self.state = (Services.load(self.settings.home) or self.state).with_processes(pids)
             self.state.save(self.settings.home)
 
     # Stopping

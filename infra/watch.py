@@ -60,14 +60,15 @@ class Watch:
             if now - state_since(run) > SILENCE and now - (last := self.api.last_heartbeat(run)) > SILENCE:
                 self.api.crash(run, f"No sign of life since {last:%Y-%m-%d %H:%M:%S} UTC: the process is gone.")
                 found.append(
-                    f"Run {run['name']} was silent since {last:%H:%M:%S} UTC and is now Crashed; start it again."
+                    f"Run {run['name']} was silent since {last:%H:%M:%S} UTC and is now Crashed: {self.api.page(run)}"
                 )
         return found
 
     def _late(self, now: dt.datetime) -> list[str]:
         late = [run for run in self.api.runs("SCHEDULED") if run["state_name"] == "Late"]
         return [
-            f"Run {run['name']} is late since {run['expected_start_time'][:16]} UTC: is a worker online, a pool paused?"
+            f"Run {run['name']} is late since {run['expected_start_time'][:16]} UTC; is a worker online, or the pool "
+            f"paused? {self.api.page(run)}"
             for run in late
             if now - instant(run["expected_start_time"]) > LATE
         ]

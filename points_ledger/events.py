@@ -52,7 +52,9 @@ def post(
     with engine.begin() as connection:
         connection.execute(text("SELECT points.open_day(:day)"), {"day": through})
         connection.execute(text("SELECT points.open_wallets(:through)"), {"through": through})
-        members = connection.execute(text("SELECT points.members_waiting(:through)"), {"through": through}).scalars().all()
+        members = (
+            connection.execute(text("SELECT points.members_waiting(:through)"), {"through": through}).scalars().all()
+        )
     total, done = Posted(), 0
     for chunk in chunks(members):
         with engine.begin() as connection:
@@ -82,4 +84,4 @@ def post_chunk(
 
 
 def _call(connection: Connection, function: str, values: dict[str, object]) -> int:
-    return int(connection.execute(text(f"SELECT points.{function}"), values).scalar_one())  # noqa: S608 - constants above
+    return int(connection.execute(text(f"SELECT points.{function}"), values).scalar_one())

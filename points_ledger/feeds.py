@@ -6,7 +6,7 @@ them. Here: staging, the control total, the same-file rule. What a feed's rows m
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -138,12 +138,17 @@ def import_file(
         return ImportResult(feed.name, reading.file_name, stream.sha256, None, rows_read, ())
     file_id = connection.execute(
         text(
-            "INSERT INTO points.feed_file (feed, name, sha256, layout, totals)"
-            " VALUES (:feed, :name, :sha256, :layout, '{}') RETURNING file_id"
+            "INSERT INTO points.feed_file (feed, name, sha256, layout)"
+            " VALUES (:feed, :name, :sha256, :layout) RETURNING file_id"
         ),
         {"feed": feed.name, "name": reading.file_name, "sha256": stream.sha256, "layout": reading.layout},
     ).scalar_one()
     totals = accept(connection, reading, policy, file_id)
+    for total in totals:
+        connection.execute(
+            text("INSERT INTO points.feed_total VALUES (:file_id, :fate, :reason, :rows, :money)"),
+            {"file_id": file_id, **asdict(total)},
+        )
     result = ImportResult(feed.name, reading.file_name, stream.sha256, file_id, rows_read, tuple(totals))
     if sum(total.rows for total in totals) != rows_read:
         raise AssertionError(f"{rows_read} rows read, but the control total has {totals}")
@@ -173,7 +178,9 @@ def stage(connection: Connection, feed: Feed, stream: FeedStream, reading: Readi
     return rows
 
 
-def refuse_implausible(connection: Connection, statement: Any, parameters: Mapping[str, Any], header_lines: int) -> None:
+def refuse_implausible(
+    connection: Connection, statement: Any, parameters: Mapping[str, Any], header_lines: int
+) -> None:
     """Refuse the whole file when ``statement`` returns a row (row_no, column, value, why).
 
     Raises:

@@ -70,9 +70,7 @@ def due_nights(connection: Connection, *, through: dt.date) -> list[dt.date]:
 def begin(engine: Engine, business_date: dt.date, *, code_version: str, flow_run_id: str | None = None) -> Night | None:
     """Claim the night of a date; None when it is done already."""
     with engine.begin() as connection:
-        run_id = runs.claim(
-            connection, runs.NIGHT, business_date, code_version=code_version, flow_run_id=flow_run_id
-        )
+        run_id = runs.claim(connection, runs.NIGHT, business_date, code_version=code_version, flow_run_id=flow_run_id)
     return None if run_id is None else Night(business_date, run_id)
 
 
@@ -233,7 +231,11 @@ def _json(plan: expiry.ExpiryPlan) -> str:
 
 
 def close_nights(
-    engine: Engine, *, through: dt.date, code_version: str, watch: Callable[[Night, Step], Progress | None] | None = None
+    engine: Engine,
+    *,
+    through: dt.date,
+    code_version: str,
+    watch: Callable[[Night, Step], Progress | None] | None = None,
 ) -> Iterator[NightResult]:
     """Close every due night up to ``through``, one after the other; the same steps as the flow, without Prefect.
 

@@ -32,7 +32,8 @@ def accept(connection: Connection, reading: Reading, policy: Policy, file_id: in
     connection.execute(statement("group_order_lines"), values)
     connection.execute(text("ANALYZE typed_order"))
     totals = [
-        Total(row.fate, row.reason, row.lines, row.money) for row in connection.execute(statement("orders_control_total"))
+        Total(row.fate, row.reason, row.lines, row.money)
+        for row in connection.execute(statement("orders_control_total"))
     ]
     connection.execute(statement("quarantine_order_lines"), values)
     connection.execute(statement("enrol_from_orders"), values)

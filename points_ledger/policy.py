@@ -63,7 +63,13 @@ def store_version(connection: Connection, document: dict[str, Any], *, effective
             known = {**rule, "from_on": rule.get("from"), "through_on": rule.get("through")}
             connection.execute(
                 statement("insert_policy_rule"),
-                {"version": version, "kind": kind, "position": position, "name": rule.get("name"), "amount": rule[amount]}
+                {
+                    "version": version,
+                    "kind": kind,
+                    "position": position,
+                    "name": rule.get("name"),
+                    "amount": rule[amount],
+                }
                 | {condition: known.get(condition) for condition in CONDITIONS},
             )
     return version

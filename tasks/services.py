@@ -3,27 +3,33 @@
 Between ``flows`` and ``infra`` because ``flows`` knows no settings and no addresses.
 """
 
+import datetime as dt
+from zoneinfo import ZoneInfo
+
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from infra import services
-from infra.cluster import ClusterFailed
-from infra.database import MissingDatabaseUrl, engine, ledger_url
-from infra.embedded import IncompleteStorage
+from infra import prefect_api, services
+from infra.database import engine, ledger_url
 from infra.services import Services, describe
-from infra.settings import InvalidSettings, Settings, settings
+from infra.settings import Settings, settings
 
-__all__ = ["REFUSALS", "Services", "bring_down", "bring_up", "describe", "programme_time_zone", "running_services"]
-
-# What an operator can put right; anything else is a fault of ours and keeps its traceback.
-REFUSALS = (ClusterFailed, IncompleteStorage, InvalidSettings, MissingDatabaseUrl)
+__all__ = [
+    "Services",
+    "bring_down",
+    "bring_up",
+    "describe",
+    "programme_time_zone",
+    "running_services",
+    "upcoming_night",
+]
 
 
 def bring_up(*, detach: bool) -> int:
     """Start everything, or say that it runs; the exit code for a shell.
 
     Raises:
-        One of ``REFUSALS``: a setting or the embedded Postgres stands in the way.
+        One of ``tasks.refusals.SETTINGS_REFUSED``: a setting or the embedded Postgres stands in the way.
     """
     chosen = settings()
     return services.up(chosen, detach=detach, time_zone=programme_time_zone(chosen))
@@ -33,7 +39,7 @@ def bring_down() -> int:
     """Drain and stop everything, Postgres too; the exit code for a shell.
 
     Raises:
-        One of ``REFUSALS``.
+        One of ``tasks.refusals.SETTINGS_REFUSED``.
     """
     return services.down(settings())
 
@@ -61,3 +67,22 @@ def programme_time_zone(settings: Settings) -> str:
     finally:
         database.dispose()
     return found or "UTC"
+
+
+def upcoming_night() -> str | None:
+    """When the server will start the next night, in words; None when no services run."""
+    chosen = settings()
+    found = services.running(chosen)
+    if found is None:
+        return None
+    api = prefect_api.connect(chosen)
+    try:
+        for deployment in api.deployments():
+            if deployment["name"] == "nightly" and (
+                planned := api.runs("SCHEDULED", deployment=deployment["id"], limit=1)
+            ):
+                start = dt.datetime.fromisoformat(planned[0]["expected_start_time"])
+                return f"{start.astimezone(ZoneInfo(found.time_zone)):%Y-%m-%d %H:%M} {found.time_zone}"
+    except prefect_api.ServerUnreachable:
+        return "the Prefect server does not answer; see loyalty up"
+    return "none is scheduled: the deployment close-night/nightly is paused or missing"

@@ -4,7 +4,8 @@ import datetime as dt
 import io
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,8 +80,14 @@ class Ledger:
         """Store a programme; in force from its first day."""
         with self.engine("admin").begin() as connection:
             document = programme(**sections)
-            store_version(connection, document, effective_from=dt.date.fromisoformat(document["programme"]["starts_on"]))  # type: ignore[index]
+            starts_on = dt.date.fromisoformat(document["programme"]["starts_on"])  # type: ignore[index]
+            store_version(connection, document, effective_from=starts_on)
         return self
+
+    def change(self, effective_from: str, **sections: object) -> None:
+        """Store a further version of the programme, in force from a later day."""
+        with self.engine("admin").begin() as connection:
+            store_version(connection, programme(**sections), effective_from=dt.date.fromisoformat(effective_from))
 
     def take(self, feed: str, columns: str, *rows: str, decimal: str = ".", layout: str = "test") -> feeds.ImportResult:
         """Import rows of a feed (stored as waiting; nothing is posted yet)."""
@@ -88,7 +95,8 @@ class Ledger:
         with self.engine().begin() as connection:
             policy = policy_on(connection, START)
             assert policy is not None
-            return feeds.import_file(connection, feeds.FEEDS[feed], TextStream(columns, rows), reading, policy, ACCEPT[feed])
+            stream = TextStream(columns, rows)
+            return feeds.import_file(connection, feeds.FEEDS[feed], stream, reading, policy, ACCEPT[feed])
 
     def orders(self, *rows: str) -> feeds.ImportResult:
         """``order_no,member_no,placed_at,sku,quantity,unit_price[,original_order_no]`` rows."""
@@ -126,7 +134,8 @@ class Ledger:
     def balance(self, member_no: str) -> tuple[int, int]:
         """Balance and debt of a member."""
         [row] = self.rows(
-            "SELECT balance, debt FROM points.wallet JOIN points.member USING (member_id) WHERE member_no = :no", no=member_no
+            "SELECT balance, debt FROM points.wallet JOIN points.member USING (member_id) WHERE member_no = :no",
+            no=member_no,
         )
         return row[0], row[1]  # type: ignore[return-value]
 
@@ -135,7 +144,19 @@ class Ledger:
         return [
             (row[0], row[1])  # type: ignore[misc]
             for row in self.rows(
-                "SELECT kind, points FROM points.entry JOIN points.member USING (member_id) WHERE member_no = :no ORDER BY seq",
+                "SELECT kind, points FROM points.entry JOIN points.member USING (member_id)"
+                " WHERE member_no = :no ORDER BY seq",
+                no=member_no,
+            )
+        ]
+
+    def lots(self, member_no: str) -> list[tuple[int, int, str | None]]:
+        """The member's lots in order: points, what remains, the last valid day."""
+        return [
+            (row[0], row[1], row[2])  # type: ignore[misc]
+            for row in self.rows(
+                "SELECT points, remaining, CAST(valid_through AS text) FROM points.lot JOIN points.member USING (member_id)"
+                " WHERE member_no = :no ORDER BY lot_seq",
                 no=member_no,
             )
         ]
@@ -180,12 +201,15 @@ def template(server_url: sa.URL) -> Iterator[sa.URL]:
 @pytest.fixture
 def ledger(server_url: sa.URL, template: sa.URL) -> Iterator[Ledger]:
     """An empty ledger of this test's own; ``ledger.start()`` gives it a programme."""
-    name = f"loyalty_test_{uuid.uuid4().hex[:12]}"
-    _maintain(server_url, f"CREATE DATABASE {name} TEMPLATE {template.database}")
-    ledger = Ledger(server_url.set(database=name))
-    yield ledger
-    ledger.dispose()
-    _maintain(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with _clone(server_url, template) as ledger:
+        yield ledger
+
+
+@pytest.fixture(scope="module")
+def clone(server_url: sa.URL, template: sa.URL) -> Iterator[Callable[[], Ledger]]:
+    """Makes empty ledgers that the tests of one module share: what they only read, or what refuses to move."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(_clone(server_url, template))
 
 
 @pytest.fixture(scope="session")
@@ -195,6 +219,16 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real shop's data is not here")
     return folder
+
+
+@contextmanager
+def _clone(server_url: sa.URL, template: sa.URL) -> Iterator[Ledger]:
+    name = f"loyalty_test_{uuid.uuid4().hex[:12]}"
+    _maintain(server_url, f"CREATE DATABASE {name} TEMPLATE {template.database}")
+    ledger = Ledger(server_url.set(database=name))
+    yield ledger
+    ledger.dispose()
+    _maintain(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _maintain(server_url: sa.URL, sql: str) -> None:

@@ -1,1 +1,1 @@
-"""The commands of ``loyalty`` that are not jobs: one module per noun, each a few thin ``click`` commands."""
+"""The command line, one module a noun. Commands say what happened in plain words; ``--json`` says it to machines."""

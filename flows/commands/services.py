@@ -4,7 +4,8 @@ import sys
 
 import click
 
-from tasks.services import REFUSALS, bring_down, bring_up
+from flows.commands.refusals import plainly
+from tasks.services import bring_down, bring_up
 
 
 @click.command(
@@ -22,10 +23,8 @@ def up(*, detach: bool) -> None:
     PREFECT_API_URL) is used there and not started. Parts that die are restarted. Without --detach, Ctrl-C
     waits for active runs and then stops everything; a second Ctrl-C does not wait.
     """
-    try:
+    with plainly():
         code = bring_up(detach=detach)
-    except REFUSALS as refusal:
-        raise click.ClickException(str(refusal)) from refusal
     sys.exit(code)
 
 
@@ -35,8 +34,6 @@ def down() -> None:
 
     The wait is limited by LOYALTY_DRAIN_SECONDS. All data stays where it is; 'loyalty up' continues.
     """
-    try:
+    with plainly():
         code = bring_down()
-    except REFUSALS as refusal:
-        raise click.ClickException(str(refusal)) from refusal
     sys.exit(code)

@@ -17,7 +17,7 @@ do $$
 declare name text;
 begin
     foreach name in array array['policy_version', 'policy_rule', 'posting_key', 'one_use', 'seal', 'hold', 'hold_lot',
-                                'hold_end', 'order_line', 'order_earning', 'returned_line', 'finding', 'feed_file'] loop
+                                'hold_end', 'order_line', 'order_earning', 'returned_line', 'finding', 'feed_file', 'feed_total'] loop
         execute format('create trigger append_only before update or delete on points.%I
                         for each row execute function points.refuse_change()', name);
         execute format('create trigger append_only_truncate before truncate on points.%I

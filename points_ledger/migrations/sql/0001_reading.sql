@@ -12,7 +12,9 @@ create function try_timestamp(value text, format text) returns timestamptz langu
 begin
     if format is not null then
         if value is null or value !~ '^[0-9]' then return null; end if;
-        if to_char(to_timestamp(value, format), format) <> value then return null; end if;
+        -- to_timestamp() reads past what does not fit: written back, leading zeros aside, it must be the same
+        if format !~ 'TZ' and regexp_replace(lower(to_char(to_timestamp(value, format), format)), '\m0+(\d)', '\1', 'g')
+            <> regexp_replace(lower(value), '\m0+(\d)', '\1', 'g') then return null; end if;
         return to_timestamp(value, format);
     end if;
     if value !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))?)?$' then

@@ -23,7 +23,7 @@ grant execute on function spend(text, bigint, date, text, text, text, bigint),
 grant insert (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after, balance_after,
     debt_after, reversal_of, approval_id, run_id, usable_from, valid_through, policy_version, kind, source, source_ref, reason)
     on entry to loyalty_batch;
-grant insert on posting_key, order_earning, feed_file, shop_order, order_line, return_line, redemption, cancellation, finding,
+grant insert on posting_key, order_earning, feed_file, feed_total, shop_order, order_line, return_line, redemption, cancellation, finding,
     policy_version, policy_rule, run to loyalty_batch;
 grant insert on member to loyalty_batch;
 grant update (status, joined_on, locale, time_zone, groups, birthday_md) on member to loyalty_batch;

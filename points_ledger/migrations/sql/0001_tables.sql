@@ -264,11 +264,19 @@ create table feed_file (
     name text not null,
     sha256 text not null,
     layout text not null,
-    totals jsonb not null,
     imported_by text not null default session_user,
     imported_at timestamptz not null default clock_timestamp(),
     unique (feed, sha256)
 );
+create table feed_total (
+    file_id bigint not null references feed_file,
+    fate text not null check (fate in ('accepted', 'rejected', 'skipped')),
+    reason text not null,
+    rows bigint not null check (rows > 0),
+    money numeric,
+    primary key (file_id, fate, reason)
+);
+comment on table feed_total is 'The control total of a file: every row is accepted, rejected or skipped.';
 create table shop_order (
     member_id bigint not null references member,
     order_no text collate "C" not null unique,
@@ -378,4 +386,5 @@ create table finding (
     recorded_at timestamptz not null default clock_timestamp(),
     unique (reason, feed, ref)
 );
+create index finding_of_member on finding (member_no);
 comment on table finding is 'Rows of a feed that were not accepted, and events that moved no points, each with its reason.';

@@ -20,7 +20,10 @@ PARTS = ("tables", "policy", "reading", "guards", "verbs", "events", "roles")
 def upgrade() -> None:
     """Create everything as ``loyalty_owner``, a role nobody can log in as."""
     _run("\n".join(_role(name, "LOGIN") for name in LOGINS) + _role("loyalty_owner", "NOLOGIN"))
-    _run("GRANT loyalty_owner TO CURRENT_USER; ALTER SCHEMA points OWNER TO loyalty_owner; ALTER TABLE points.alembic_version OWNER TO loyalty_owner; SET LOCAL ROLE loyalty_owner;")
+    _run(
+        "GRANT loyalty_owner TO CURRENT_USER; ALTER SCHEMA points OWNER TO loyalty_owner;"
+        "ALTER TABLE points.alembic_version OWNER TO loyalty_owner; SET LOCAL ROLE loyalty_owner;"
+    )
     _run("SET LOCAL search_path = points, pg_catalog;")
     for part in PARTS:
         _run(resources.files("points_ledger.migrations").joinpath(f"sql/0001_{part}.sql").read_text("utf-8"))
@@ -42,5 +45,6 @@ def _role(name: str, login: str) -> str:
 
 def _run(sql: str) -> None:
     # Straight to the driver: SQLAlchemy would take the colons of casts for parameters.
-    with op.get_bind().connection.cursor() as cursor:  # type: ignore[union-attr]  # a live DBAPI connection
-        cursor.execute(sql)
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute(sql)
+    cursor.close()

@@ -1,0 +1,39 @@
+"""Nightly at 00:15: close every business date that is over, in order."""
+
+import datetime as dt
+from typing import Any
+
+import prefect.runtime
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from points_ledger.night import STEPS, NightResult
+from tasks.artifacts import publish_nights
+from tasks.night import begin_night, due_nights, finish_night, one_at_a_time, resolve, run_step, why_stopped
+
+
+def _name() -> str:
+    through = prefect.runtime.flow_run.parameters.get("through")
+    return f"close-night {through or resolve(None)}"
+
+
+@flow(name="close-night", flow_run_name=_name)
+def close_night(through: dt.date | None = None) -> list[dict[str, Any]] | State[Any]:
+    """Close the nights up to `through` (empty: up to yesterday, by the time this run was scheduled for).
+
+    Each night: post feeds, check, close, seal, expire. Safe to run again at any time: what is done stays done.
+    """
+    results: list[NightResult] = []
+    with one_at_a_time():
+        for business_date in due_nights(resolve(through)):
+            night = begin_night(business_date)
+            if night is None:
+                continue
+            for step in STEPS:
+                state = run_step(step.name, business_date, night.run_id, return_state=True)
+                if not state.is_completed():
+                    publish_nights(results, stopped := why_stopped(state))
+                    return stopped
+            results.append(finish_night(business_date, night.run_id))
+    publish_nights(results)
+    return [result.totals for result in results]

@@ -1,0 +1,81 @@
+"""Where the ledger stands: the last closed day, what waits, what failed; and what the next nights would do."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from points_ledger.expiry import plan
+from points_ledger.policy import Policy, policy_on
+from points_ledger.queries import statement
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What ``loyalty status`` shows of the ledger."""
+
+    policy: Policy | None
+    last_closed: dt.date | None
+    outstanding: int
+    debt: int
+    waiting: list[dict[str, Any]]
+    stopped: list[dict[str, Any]]
+    findings: dict[str, int]
+
+
+def standing(connection: Connection, *, today: dt.date) -> Standing:
+    """Read it; costs what is waiting and stopped, not what is stored."""
+    sealed = connection.execute(
+        text("SELECT outstanding, debt FROM points.seal ORDER BY book_date DESC LIMIT 1")
+    ).one_or_none()
+    stopped = connection.execute(
+        text(
+            "SELECT run_id, job, business_date, status, message, started_at, finished_at FROM points.run"
+            " WHERE status <> 'done' ORDER BY business_date"
+        )
+    )
+    findings = connection.execute(text("SELECT reason, count(*) FROM points.finding GROUP BY reason ORDER BY reason"))
+    return Standing(
+        policy_on(connection, today),
+        connection.execute(text("SELECT points.last_closed()")).scalar_one(),
+        sealed.outstanding if sealed else 0,
+        sealed.debt if sealed else 0,
+        waiting(connection),
+        [dict(row._mapping) for row in stopped],
+        dict(findings.tuples().all()),
+    )
+
+
+def waiting(connection: Connection) -> list[dict[str, Any]]:
+    """Events not posted yet, by feed and day."""
+    return [dict(row._mapping) for row in connection.execute(statement("waiting"))]
+
+
+def preview(connection: Connection, dates: list[dt.date]) -> list[dict[str, Any]]:
+    """What closing these dates would post and take, from what is known now.
+
+    Events of earlier dates in the list change what later ones take, so only the first date's plan is exact in its
+    lots; the others are what lapses of the lots that are open today.
+    """
+    events: dict[dt.date, dict[str, int]] = {}
+    for row in waiting(connection):
+        day = max(row["effective_on"], dates[0]) if dates else row["effective_on"]
+        counts = events.setdefault(day, {})
+        counts[row["feed"]] = counts.get(row["feed"], 0) + row["events"]
+    nights, before = [], (0, 0)
+    for date in dates:
+        due = plan(connection, closed=date)
+        nights.append(
+            {
+                "business_date": date,
+                **{
+                    feed: events.get(date, {}).get(feed, 0)
+                    for feed in ("orders", "returns", "cancellations", "redemptions")
+                },
+                "lots_lapsing": due.lots - before[0],
+                "points_lapsing": due.points - before[1],
+            }
+        )
+        before = (due.lots, due.points)
+    return nights

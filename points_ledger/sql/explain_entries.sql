@@ -1,0 +1,7 @@
+-- A member's entries in order, with what is held of their lots. Parameters: member_id, as_of. Locks: none. Idempotence: a read.
+select e.seq, e.kind, e.points, e.sign, e.effective_on, e.book_date, e.source, e.source_ref, e.reason, e.balance_after,
+    e.debt_after, e.lot_seq, e.lot_remaining_after, e.usable_from, e.valid_through, e.policy_version, coalesce(l.held, 0) as held
+from points.entry as e
+left join points.lot as l on l.member_id = e.member_id and l.lot_seq = e.seq
+where e.member_id = :member_id and e.book_date <= :as_of
+order by e.seq

@@ -1,0 +1,119 @@
+"""Steps of an import: take a file in whole, then post what belongs to the open business date."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from sqlalchemy.exc import OperationalError
+
+from infra.feed_files import open_feed
+from infra.feed_layouts import FeedRefused, load_layout
+from points_ledger import events, feeds, members, orders, redemptions, totals
+from points_ledger.errors import ImplausibleValue, translated
+from tasks import ledger
+
+ACCEPT: dict[str, feeds.Accept] = {
+    "orders": orders.accept,
+    "redemptions": redemptions.accept,
+    "cancellations": redemptions.accept_cancellations,
+    "members": members.accept,
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of a file, and what of it was posted at once."""
+
+    result: feeds.ImportResult
+    posted: events.Posted
+
+
+def import_feed(
+    path: str,
+    feed: str,
+    layout: str | None,
+    *,
+    allow_open_end: bool = False,
+    on_bytes: Callable[[int], None] | None = None,
+    on_members: Callable[[int, int], None] | None = None,
+) -> Imported:
+    """Take a file in, in one transaction, then post the events of the open day and of days before it.
+
+    Raises:
+        FeedRefused: the file cannot be used; names file, line and column. Nothing is stored.
+        NoLedger: before ``loyalty init``.
+    """
+    policy = ledger.policy()
+    chosen = load_layout(layout, feed)
+    with open_feed(path, feed, chosen, progress=on_bytes, allow_open_end=allow_open_end) as stream:
+        reading = feeds.Reading(
+            Path(path).name,
+            chosen.name,
+            chosen.constants,
+            chosen.decimal,
+            chosen.timestamp_format,
+            chosen.time_zone,
+            stream.line_of_first_row - 1,
+        )
+        try:
+            with translated(), ledger.engine().begin() as connection:
+                result = feeds.import_file(connection, feeds.FEEDS[feed], stream, reading, policy, ACCEPT[feed])
+        except ImplausibleValue as found:
+            column = chosen.columns.get(found.column, found.column)
+            raise FeedRefused(
+                path, found.line, column, f'"{found.value}" {found.why}: correct it, or the layout, and import again'
+            ) from found
+    return Imported(result, post_open_day(on_members) if not result.is_known else events.Posted())
+
+
+def post_open_day(on_members: Callable[[int, int], None] | None = None) -> events.Posted:
+    """Post what waits for the open business date or an earlier one; what cannot be posted yet goes on waiting."""
+    engine = ledger.engine()
+    with engine.connect() as connection:
+        closed = totals.last_closed(connection)
+    policy = ledger.policy()
+    day = policy.starts_on if closed is None else totals.day_after(closed)
+    with translated():
+        return events.post(engine, through=day, run_id=None, final=False, progress=on_members)
+
+
+@task(
+    name="import-feed",
+    task_run_name="import {feed}",
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=lambda _task, _run, state: _may_pass(state),
+)
+def import_feed_step(path: str, feed: str, layout: str | None) -> dict[str, Any]:
+    """``import_feed`` as a step of a flow; safe to repeat, the same file is taken once."""
+    return as_row(import_feed(path, feed, layout))
+
+
+def as_row(imported: Imported) -> dict[str, Any]:
+    """An import as plain values, for an artifact or JSON."""
+    result = imported.result
+    return {
+        "feed": result.feed,
+        "file": result.file_name,
+        "already_imported": result.is_known,
+        "rows_read": result.rows_read,
+        "accepted": result.rows("accepted"),
+        "rejected": result.rows("rejected"),
+        "skipped": result.rows("skipped"),
+        "money_in": str(result.money()),
+        "money_accepted": str(result.money("accepted")),
+        "totals": [{"fate": t.fate, "reason": t.reason, "rows": t.rows} for t in result.totals],
+        "posted_at_once": {
+            "orders": imported.posted.orders,
+            "returns": imported.posted.returns,
+            "redemptions": imported.posted.redemptions,
+            "cancellations": imported.posted.cancellations,
+        },
+    }
+
+
+def _may_pass(state: Any) -> bool:
+    # A lost connection or a lock can be different the next time; a refused file cannot.
+    return isinstance(state.result(raise_on_failure=False), OperationalError)

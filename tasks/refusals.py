@@ -1,0 +1,11 @@
+"""What can be wrong with what a person gave us: files, programmes, settings."""
+
+from infra.cluster import ClusterFailed
+from infra.database import MissingDatabaseUrl
+from infra.embedded import IncompleteStorage
+from infra.feed_layouts import FeedRefused
+from infra.programme import ProgrammeRefused
+from infra.settings import InvalidSettings
+
+INPUT_REFUSED = (FeedRefused, ProgrammeRefused)
+SETTINGS_REFUSED = (ClusterFailed, IncompleteStorage, InvalidSettings, MissingDatabaseUrl)
