@@ -98,6 +98,16 @@ class FeedBytes:
         """Count the physical lines, reading the file again."""
         return sum(1 for _ in self.lines(self._again()._utf8()))
 
+    def line_of_record(self, wanted: int) -> int:
+        """Return the physical line on which a CSV record begins, the header being record 1; reads the file again."""
+        record, quotes = 0, 0
+        for number, line in enumerate(self.lines(self._again()._utf8()), start=1):
+            record += quotes % 2 == 0
+            if record == wanted:
+                return number
+            quotes += line.count(b'"')
+        raise IndexError(f"{self.path} has {record} records, not {wanted}")
+
     def _again(self) -> "FeedBytes":
         return FeedBytes(self.path, self.layout)
 

@@ -21,12 +21,10 @@ import psycopg2
 
 from infra.feed_bytes import FeedBytes
 from infra.feed_jsonl import columns_of_jsonl, csv_from_jsonl
-from infra.feed_layouts import FEEDS, Feed, FeedRefused, Layout, load_layout, shipped_layouts
+from infra.feed_layouts import FeedRefused, Layout, load_layout, shipped_layouts
 from infra.feed_refusals import is_about_the_file, refusal_from_copy
 
 __all__ = [
-    "FEEDS",
-    "Feed",
     "FeedFile",
     "FeedRefused",
     "FeedStream",
@@ -95,6 +93,14 @@ class FeedStream:
                 raise
         piece, self._rest = self._rest[:size], self._rest[size:]
         return bytes(piece)
+
+    def line_of_row(self, row: int) -> int:
+        """Return the physical line on which a row begins (the first row is 1); reads a CSV file again to find it.
+
+        Rows and lines part where a quoted field holds a line break. Raises ``FeedRefused`` when the file is gone.
+        """
+        has_header = self.line_of_first_row > 1
+        return self._source.line_of_record(row + 1) if has_header else row
 
     def close(self) -> None:
         """Let go of the file."""
@@ -165,9 +171,7 @@ def _csv(source: FeedBytes, layout: Layout, allow_open_end: bool) -> FeedStream:
         source.refuse(f"the header cannot be read ({error}): correct the first line", 1)
     columns = _columns(source, names, layout, 1)
     delimiter = r"E'\t'" if layout.delimiter == "\t" else f"'{layout.delimiter}'"
-    # a quoted empty field is as empty as a bare one: exporters that quote everything write their guests so
-    mapped = ", ".join(name for name in columns if name in layout.columns)
-    facts = f"FORMAT csv, HEADER true, DELIMITER {delimiter}, ENCODING 'UTF8', FORCE_NULL ({mapped})"
+    facts = f"HEADER true, DELIMITER {delimiter}, {_options(layout, columns)}"
     stream = itertools.chain((head,), blocks)
     return FeedStream(source, stream if allow_open_end else _closed(source, stream), columns, facts, lines + 1)
 
@@ -196,9 +200,8 @@ def _closed(source: FeedBytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _jsonl(source: FeedBytes, layout: Layout) -> FeedStream:
     columns = columns_of_jsonl(layout)
-    facts = f"FORMAT csv, ENCODING 'UTF8', FORCE_NULL ({', '.join(columns)})"
     rows = csv_from_jsonl(source, layout)
-    return FeedStream(source, itertools.chain((next(rows, b""),), rows), columns, facts, 1)
+    return FeedStream(source, itertools.chain((next(rows, b""),), rows), columns, _options(layout, columns), 1)
 
 
 def _parquet(source: FeedBytes, layout: Layout, progress: Callable[[int], None] | None) -> FeedStream:
@@ -207,8 +210,18 @@ def _parquet(source: FeedBytes, layout: Layout, progress: Callable[[int], None] 
     file = open_parquet(source)
     names = file.schema_arrow.names
     columns = tuple(name for name in _columns(source, names, layout, None) if not name.startswith("ignored_"))
-    facts = f"FORMAT csv, ENCODING 'UTF8', FORCE_NULL ({', '.join(columns)})"
-    return FeedStream(source, csv_from_parquet(source, file, layout, progress), columns, facts, 1)
+    return FeedStream(source, csv_from_parquet(source, file, layout, progress), columns, _options(layout, columns), 1)
+
+
+def _options(layout: Layout, columns: tuple[str, ...]) -> str:
+    """Return the options of COPY that every format shares."""
+    # A quoted empty field is as empty as a bare one: exporters that quote everything write their guests so.
+    options = (
+        f"FORMAT csv, ENCODING 'UTF8', FORCE_NULL ({', '.join(name for name in columns if name in layout.columns)})"
+    )
+    # With a word for "nothing" the empty field is an empty string, which the ledger takes for missing too.
+    word = layout.null_value
+    return f"{options}, NULL '{word.replace(chr(39), chr(39) * 2)}'" if word else options
 
 
 def _columns(source: FeedBytes, names: Sequence[str], layout: Layout, line: int | None) -> tuple[str, ...]:

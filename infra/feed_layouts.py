@@ -1,8 +1,9 @@
 """Which columns a feed has, and how the file of a foreign shop spells them.
 
-A *feed* is a kind of file: orders, redemptions, cancellations, members. A *layout* is a small TOML file that maps the
-columns of a foreign file to ours, gives constants for those it lacks, and says how it writes decimals, times and
-missing values. Nothing here opens a feed file: see ``infra.feed_files``. Documentation: ``docs/reference/feeds.md``.
+A *feed* is a kind of file: orders, redemptions, cancellations, members (``points_ledger.feeds.FEEDS``). A *layout* is
+a small TOML file that maps the columns of a foreign file to ours, gives constants for those it lacks, and says how it
+writes decimals, times and missing values. Nothing here opens a feed file: see ``infra.feed_files``. Documentation:
+``docs/reference/feeds.md``.
 """
 
 import codecs
@@ -14,39 +15,9 @@ import zoneinfo
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Literal, NoReturn
 
-
-@dataclass(frozen=True)
-class Feed:
-    """The columns that a feed must have and may have."""
-
-    name: str
-    required: tuple[str, ...]
-    optional: tuple[str, ...]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return all its columns, the required ones first."""
-        return self.required + self.optional
-
-
-FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
-    {
-        feed.name: feed
-        for feed in (
-            Feed(
-                "orders",
-                ("order_no", "member_no", "placed_at", "sku", "quantity", "unit_price"),
-                ("category", "store", "channel", "original_order_no"),
-            ),
-            Feed("redemptions", ("redemption_no", "member_no", "redeemed_at", "points"), ("reward",)),
-            Feed("cancellations", ("redemption_no", "cancelled_at"), ()),
-            Feed("members", ("member_no",), ("joined_on", "locale", "time_zone", "groups", "birthday", "status")),
-        )
-    }
-)
+from points_ledger.feeds import FEEDS, Feed
 
 
 class FeedRefused(Exception):
@@ -80,7 +51,7 @@ class Layout:
     delimiter: str = ","
     encoding: str = "utf-8"
     time_zone: str | None = None  # of times without an offset; None: the programme's zone
-    null_values: tuple[str, ...] = ()  # spellings of "nothing", besides the empty field
+    null_value: str | None = None  # the spelling of "nothing", besides the empty field
 
     @property
     def required(self) -> Mapping[str, str]:
@@ -112,7 +83,7 @@ _TOKEN_PATTERNS: Final = {
     "TZM": "[0-9]{2}",
 }
 _TOKENS: Final = re.compile(f"({'|'.join(_TOKEN_PATTERNS)})")
-_KEYS: Final = ("feed", "encoding", "delimiter", "decimal", "timestamp_format", "time_zone", "null_values", "columns")
+_KEYS: Final = ("feed", "encoding", "delimiter", "decimal", "timestamp_format", "time_zone", "null_value", "columns")
 
 
 def load_layout(name_or_path: str | None, feed: str) -> Layout:
@@ -183,7 +154,7 @@ class _Checked:
             delimiter=self._one_of("delimiter", (",", ";", "\t", "|")),
             encoding=self._encoding(),
             time_zone=self._time_zone(),
-            null_values=self._null_values(),
+            null_value=self._null_value(),
         )
 
     def _refuse(self, key: str, reason: str) -> NoReturn:
@@ -258,11 +229,11 @@ class _Checked:
             self._refuse("time_zone", 'is no IANA time zone: write one such as "Europe/Berlin"')
         return zone or None
 
-    def _null_values(self) -> tuple[str, ...]:
-        values = self.raw.get("null_values", [])
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            self._refuse("null_values", 'must be a list of strings, such as ["NULL", "n/a"]')
-        return tuple(values)
+    def _null_value(self) -> str | None:
+        value = self._text("null_value", "")
+        if re.search(r"[\r\n\"]", value) or self._text("delimiter", ",") in value:
+            self._refuse("null_value", 'must not hold quotes, line breaks or the delimiter: write one such as "NULL"')
+        return value or None
 
 
 def _alternative(key: str, known: Collection[str]) -> str:

@@ -155,8 +155,8 @@ class Ledger:
         return [
             (row[0], row[1], row[2])  # type: ignore[misc]
             for row in self.rows(
-                "SELECT points, remaining, CAST(valid_through AS text) FROM points.lot JOIN points.member USING (member_id)"
-                " WHERE member_no = :no ORDER BY lot_seq",
+                "SELECT points, remaining, CAST(valid_through AS text) FROM points.lot"
+                " JOIN points.member USING (member_id) WHERE member_no = :no ORDER BY lot_seq",
                 no=member_no,
             )
         ]

@@ -2,6 +2,7 @@
 # Build the wheel, install it into an empty environment, and run the command from a folder that is not the project's.
 set -eu
 
+export UV_SYSTEM_CERTS=true # as in bootstrap.sh
 sh infra/ci/bootstrap.sh
 uv="$PWD/.loyalty/bootstrap/bin/uv"
 folder=$(mktemp -d)

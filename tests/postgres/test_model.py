@@ -668,4 +668,4 @@ def profile(examples: int, steps: int, **others: Any) -> settings:
 def test_the_ledger_agrees_with_the_model(ledger):
     age(ledger)
     ledger.dispose()
-    tell_stories(ledger.url, profile(2000, 60) if LONG else profile(60, 30))
+    tell_stories(ledger.url, profile(int(os.environ.get("EX", "2000")), 60) if LONG else profile(60, 30))

@@ -20,9 +20,10 @@ create function book_date_for(day date, last_book date) returns date language sq
     select greatest(day, last_book, points.last_closed() + 1)
 $$;
 
--- The same for the same event, so that a rebuilt ledger has the same journals. No SET: inlined into statements.
+-- The same for the same event, so that a rebuilt ledger has the same journals. Inlined into statements: no SET, and
+-- member::text because bigint || text is only stable, which would keep an immutable function from being inlined.
 create function journal_of(member bigint, source text, ref text) returns uuid language sql immutable as $$
-    select pg_catalog.md5(member || E'\x1f' || source || E'\x1f' || ref)::uuid
+    select pg_catalog.md5(member::text || E'\x1f' || source || E'\x1f' || ref)::uuid
 $$;
 
 create function request_hash(variadic parts text []) returns bytea language sql immutable
@@ -173,7 +174,9 @@ begin
             raise exception '% % is not a spend', spend_source, spend_ref using errcode = 'PL005';
         end if;
         insert into one_use values ('reversal', member, e.seq);
-        select l.valid_through < day into lapsed from lot l where l.member_id = member and l.lot_seq = e.lot_seq;
+        -- also when it lapsed between the cancellation and a late word of it: its last day is closed
+        select l.valid_through < greatest(day, last_closed() + 1) into lapsed from lot l
+        where l.member_id = member and l.lot_seq = e.lot_seq;
         if lapsed then
             perform open_lot(member, e.points, 'spend_reversal', day, book, journal, source, source_ref, run_id, day,
                 (select greatest(l.valid_through, day + 30) from lot l where l.member_id = member and l.lot_seq = e.lot_seq),
