@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import shlex
 import shutil
 import stat
 import subprocess
@@ -103,7 +104,7 @@ def stop(directory: Path) -> bool:
     with _only_one_starter(directory):
         if _forget_stale_process(directory):
             return False
-        _run("pg_ctl", "-D", directory, "-m", "fast", "-w", "-t", START_SECONDS, "stop", version=_version(directory))
+        _run("pg_ctl", directory, "-m", "fast", "-w", "-t", START_SECONDS, "stop", version=_version(directory))
         return True
 
 
@@ -132,19 +133,22 @@ def _start(directory: Path, version: int) -> Cluster:
         # Locale and encoding are said, not inherited: a shell's LANG must not decide how a ledger sorts.
         options = [f"--set={name}={value}" for name, value in CONFIGURATION.items() if version >= 16]
         trust = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
-        _run("initdb", "-D", directory, *trust, *options, version=version)
+        _run("initdb", directory, *trust, *options, version=version)
     _forget_stale_process(directory)
     sockets = _socket_directory(directory)
-    arguments = ("-D", directory, "-l", directory / "log", "-o", f"-h '' -k '{sockets}'", "-w", "-t", START_SECONDS)
-    _run("pg_ctl", *arguments, "start", version=_version(directory), log=directory / "log")
+    arguments = ("-l", directory / "log", "-o", f"-h '' -k {shlex.quote(str(sockets))}", "-w", "-t", START_SECONDS)
+    _run("pg_ctl", directory, *arguments, "start", version=_version(directory), log=directory / "log")
     return Cluster(directory, sockets)
 
 
-def _run(command: str, *arguments: object, version: int, log: Path | None = None) -> None:
+def _run(command: str, directory: Path, *arguments: object, version: int, log: Path | None = None) -> None:
+    if os.geteuid() == 0:
+        # Every time: others change the folders above ours, pytest for one closes its own again at every session.
+        _let_through(directory)
     # Output goes to a file: a pipe would stay open in the server that pg_ctl leaves behind, and block us for ever.
     with tempfile.TemporaryFile("w+") as output:
         done = subprocess.run(
-            [str(_binaries(version) / command), *map(str, arguments)],
+            [str(_binaries(version) / command), "-D", str(directory), *map(str, arguments)],
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -197,10 +201,15 @@ def _hand_over(directory: Path, binaries: Path) -> None:
         subprocess.run([useradd, "--system", "--no-create-home", SERVER_USER], check=True)
     if directory.stat().st_uid == 0:
         shutil.chown(directory, SERVER_USER)
-    for folder in (*directory.parents, *binaries.parents):
+    _let_through(binaries)
+
+
+def _let_through(*places: Path) -> None:
+    """As root: let the server's user pass through the folders above ``places``, not read them."""
+    for folder in {parent for place in places for parent in place.parents}:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
-            folder.chmod(mode | stat.S_IXOTH)  # to pass through, not to read
+            folder.chmod(mode | stat.S_IXOTH)
 
 
 def _forget_stale_process(directory: Path) -> bool:

@@ -40,6 +40,11 @@ def postgres(settings: Settings) -> cluster.Cluster:
     return cluster.start(settings.home / "postgres")
 
 
+def postgres_is_running(settings: Settings) -> bool:
+    """Whether the embedded Postgres answers."""
+    return cluster.running(settings.home / "postgres") is not None
+
+
 def stop_postgres(settings: Settings) -> bool:
     """Stop the embedded Postgres; False if it did not run.
 

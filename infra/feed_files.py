@@ -195,7 +195,7 @@ def _closed(source: FeedBytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
     if last not in b"\r\n":
         line = source.last_line()
         reason = "ends in the middle of this line, it may have been cut: ask for the whole file"
-        source.refuse(f"{reason}; if it is whole, end it with a line break or pass allow_open_end", line)
+        source.refuse(f"{reason}; if it is whole, end it with a line break or pass --allow-open-end", line)
 
 
 def _jsonl(source: FeedBytes, layout: Layout) -> FeedStream:

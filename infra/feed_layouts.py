@@ -58,32 +58,9 @@ class Layout:
         """Return the foreign name of each column that the file itself must have."""
         return {ours: self.columns[ours] for ours in FEEDS[self.feed].required if ours in self.columns}
 
-    @property
-    def timestamp_pattern(self) -> str | None:
-        """Return a regular expression for the whole field (Postgres and Python): to_timestamp lets too much pass."""
-        if self.timestamp_format is None:
-            return None
-        parts = _TOKENS.split(self.timestamp_format)
-        return "^" + "".join(_TOKEN_PATTERNS.get(part) or re.escape(part) for part in parts) + "$"
 
-
-_TOKEN_PATTERNS: Final = {
-    "YYYY": "[0-9]{4}",
-    "MM": "[0-9]{1,2}",
-    "DD": "[0-9]{1,2}",
-    "HH24": "[0-9]{1,2}",
-    "HH12": "[0-9]{1,2}",
-    "MI": "[0-9]{2}",
-    "SS": "[0-9]{2}",
-    "MS": "[0-9]{1,3}",
-    "US": "[0-9]{1,6}",
-    "AM": "[AaPp][Mm]",
-    "Mon": "[A-Za-z]{3}",
-    "TZH": "[+-][0-9]{2}",
-    "TZM": "[0-9]{2}",
-}
-_TOKENS: Final = re.compile(f"({'|'.join(_TOKEN_PATTERNS)})")
-_KEYS: Final = ("feed", "encoding", "delimiter", "decimal", "timestamp_format", "time_zone", "null_value", "columns")
+_TIME_PARTS: Final = ("YYYY", "MM", "DD", "HH24", "HH12", "MI", "SS", "MS", "US", "AM", "Mon", "TZH", "TZM")
+KEYS: Final = ("feed", "encoding", "delimiter", "decimal", "timestamp_format", "time_zone", "null_value", "columns")
 
 
 def load_layout(name_or_path: str | None, feed: str) -> Layout:
@@ -135,8 +112,8 @@ class _Checked:
 
     def layout(self) -> Layout:
         for key in self.raw:
-            if key not in (*_KEYS, "constants"):
-                self._refuse(key, f"is no key of a layout: {_alternative(key, (*_KEYS, 'constants'))}")
+            if key not in (*KEYS, "constants"):
+                self._refuse(key, f"is no key of a layout: {_alternative(key, (*KEYS, 'constants'))}")
         if self.raw.get("feed", self.feed.name) != self.feed.name:
             self._refuse("feed", f"this layout is not for {self.feed.name}: choose another one with --layout")
         columns = self._table("columns") or {name: name for name in self.feed.columns}
@@ -203,16 +180,21 @@ class _Checked:
 
     def _timestamp_format(self) -> str | None:
         template = self._text("timestamp_format", "")
-        parts = _TOKENS.split(template)
-        rest = "".join(parts[::2])  # what stands between the tokens
-        if template and (re.search(r"[^-/.: T,]", rest) or not {"YYYY", "DD"} <= set(parts)):
-            tokens = " ".join(_TOKEN_PATTERNS)
-            self._refuse("timestamp_format", f'write it like "DD/MM/YYYY HH24:MI", with {tokens} and - / . : between')
-        if template and not {"MM", "Mon"} & set(parts):
+        if not template:
+            return None
+        if self.feed.name == "members":
+            self._refuse("timestamp_format", "members hold no times, joined_on is always YYYY-MM-DD: remove the key")
+        split = re.split(f"({'|'.join(_TIME_PARTS)})", template)
+        parts, between = split[1::2], "".join(split[::2])
+        if re.search(r"[^-/.: T,]", between) or not {"YYYY", "DD"} <= set(parts):
+            self._refuse("timestamp_format", f'write it like "DD/MM/YYYY HH24:MI", with {" ".join(_TIME_PARTS)}')
+        if not {"MM", "Mon"} & set(parts):
             self._refuse("timestamp_format", "has no month: add MM, or Mon for English names")
         if "HH12" in parts and "AM" not in parts:
             self._refuse("timestamp_format", "HH12 needs AM, or write HH24")
-        return template or None
+        if split[0] or parts[0] in ("Mon", "AM", "TZH"):
+            self._refuse("timestamp_format", "must begin with a number: ask the shop for another format of its times")
+        return template
 
     def _encoding(self) -> str:
         name = self._text("encoding", "utf-8")

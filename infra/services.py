@@ -134,7 +134,7 @@ def up(settings: Settings, *, detach: bool, time_zone: str, say: Callable[[str],
         # The supervisor is imported where it is used: `loyalty --help` should not load it.
         from infra.supervisor import supervise  # noqa: PLC0415 - it imports this module
 
-        return supervise(settings, time_zone)
+        return supervise(settings, time_zone, say)
     logs = settings.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / "supervisor.log"

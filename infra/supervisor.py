@@ -21,7 +21,7 @@ from infra import cluster, deployments, embedded, prefect_api, prefect_database
 from infra.logs import configure
 from infra.part import Part, PortTaken, require_free_port
 from infra.prefect_api import PrefectApi, ServerUnreachable
-from infra.services import Services, hold_lock
+from infra.services import Services, describe, hold_lock
 from infra.settings import InvalidSettings, Settings, settings
 from infra.watch import Watch, self_check
 
@@ -39,9 +39,10 @@ class StartFailed(RuntimeError):
 class Supervisor:
     """The life of the parts of one home, from ``run`` to SIGTERM."""
 
-    def __init__(self, settings: Settings, time_zone: str) -> None:
+    def __init__(self, settings: Settings, time_zone: str, say: Callable[[str], None]) -> None:
         """Decide nothing yet; ``run`` does."""
         self.settings = settings
+        self.say = say
         self.time_zone = time_zone
         self.api: PrefectApi = prefect_api.connect(settings)
         self.parts: dict[str, Part] = {}
@@ -151,6 +152,7 @@ class Supervisor:
         for problem in problems:
             logger.error("Not all is well: %s", problem)
         self._progress("READY" if not problems else "RUNNING, with the problems above")
+        self.say(describe(self.state))
 
     # Running
 
@@ -162,9 +164,9 @@ class Supervisor:
             now = time.monotonic()
             try:
                 self._restart_dead()
-                if self._uses_embedded_postgres and now - last_look > POSTGRES_SECONDS:
+                if now - last_look > POSTGRES_SECONDS:
                     last_look = now
-                    embedded.postgres(self.settings)
+                    self._restart_dead_postgres()
                 if now - last_sweep > SWEEP_SECONDS:
                     last_sweep = now
                     watch.sweep(dt.datetime.now(dt.UTC))
@@ -180,6 +182,11 @@ class Supervisor:
             self.state = (Services.load(self.settings.home) or self.state).with_processes(pids)
             self.state.save(self.settings.home)
 
+    def _restart_dead_postgres(self) -> None:
+        if self._uses_embedded_postgres and not embedded.postgres_is_running(self.settings):
+            logger.error("Postgres does not answer; starting it, see %s", self.settings.home / "postgres" / "log")
+            embedded.postgres(self.settings)
+
     # Stopping
 
     def _stop(self) -> None:
@@ -192,6 +199,8 @@ class Supervisor:
             if name == "worker":
                 with contextlib.suppress(ServerUnreachable):
                     self.api.forget_worker(self.worker)
+                    # At once: the pool may have workers on other machines.
+                    self._resume_pool()
         if self._uses_embedded_postgres:
             embedded.stop_postgres(self.settings)
         Services.forget(self.settings.home)
@@ -200,7 +209,7 @@ class Supervisor:
     def _drain(self) -> None:
         try:
             if self.api.pause_pool(paused=True):
-                # Ours to undo at the next start; a pause by an operator is not.
+                # Ours to undo, if need be at the next start; a pause by an operator is not.
                 self._pause_note.touch()
             deadline = time.monotonic() + self.settings.drain_seconds
             told = -1
@@ -243,14 +252,15 @@ class Supervisor:
         self.asked_to_stop += 1
 
 
-def supervise(settings: Settings, time_zone: str) -> int:
-    """Run a supervisor in this process until it is asked to stop.
+def supervise(settings: Settings, time_zone: str, say: Callable[[str], None] = lambda _: None) -> int:
+    """Run a supervisor in this process until it is asked to stop; ``say`` gets the addresses once they answer.
 
     Raises:
         infra.services.AlreadyRunning: Another one looks after this home.
     """
+    configure()
     with hold_lock(settings.home):
-        return Supervisor(settings, time_zone).run()
+        return Supervisor(settings, time_zone, say).run()
 
 
 def _python(module: str, *arguments: str) -> list[str]:

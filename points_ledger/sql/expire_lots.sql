@@ -4,15 +4,22 @@
 -- Locks: none of its own. Idempotence: a cleared lot is no longer open; the trigger refuses a second expiry of a lot.
 -- One entry a lot, booked on the day after `closed`, effective the day after its last valid day. A lot with held
 -- points waits until its hold has ended, so that it expires once and whole.
+-- Member by member through the index of their open lots, in its order: the cost follows what is due, whatever the
+-- planner thinks is stored.
 with due as (
     select
-        l.member_id, l.lot_seq, l.remaining, l.valid_through, w.seq, w.balance, w.debt,
-        greatest(CAST(:closed AS date) + 1, w.last_book) as book_date,
-        row_number() over so_far as n, (sum(l.remaining) over so_far)::bigint as upto
-    from points.lot as l
-    inner join points.wallet as w on w.member_id = l.member_id
-    where l.is_open and l.held = 0 and l.valid_through <= :closed and l.member_id = any(:members)
-    window so_far as (partition by l.member_id order by l.valid_through, l.lot_seq)
+        w.member_id, w.seq, w.balance, w.debt, greatest(CAST(:closed AS date) + 1, w.last_book) as book_date,
+        l.lot_seq, l.remaining, l.valid_through, l.n, l.upto
+    from unnest(CAST(:members AS bigint [])) as m (member_id)
+    inner join points.wallet as w on w.member_id = m.member_id
+    cross join lateral (
+        select
+            x.lot_seq, x.remaining, x.valid_through, row_number() over so_far as n,
+            (sum(x.remaining) over so_far)::bigint as upto
+        from points.lot as x
+        where x.member_id = m.member_id and x.is_open and x.held = 0 and x.valid_through <= :closed
+        window so_far as (order by x.valid_through, x.lot_seq rows unbounded preceding)
+    ) as l
 ),
 posted as (
     insert into points.entry (

@@ -5,9 +5,9 @@ select format('member_id %s, lot %s: %s points were valid through %s', member_id
 from points.lot
 where is_open and held = 0 and valid_through < :business_date
     and valid_through <= (select max(book_date) from points.book_day where status = 'closed')
-    and (member_id, lot_seq) not in (select member_id, lot_seq from points.entry where book_date = :business_date and seq = lot_seq)
+    and (member_id, lot_seq) not in (select member_id, lot_seq from points.entry where book_date >= :business_date and seq = lot_seq)
     and (member_id, lot_seq) not in (
         select h.member_id, h.lot_seq from points.hold_lot as h
         inner join points.hold_end as e on e.member_id = h.member_id and e.hold_no = h.hold_no
-        where e.ended_on >= :business_date)
+        where e.ended_on >= :business_date or e.recorded_at >= (select closed_at from points.book_day where book_date = :business_date - 1))
 order by valid_through, member_id limit 100

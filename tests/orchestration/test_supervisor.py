@@ -150,6 +150,13 @@ def up(installation):
     return installation
 
 
+def test_the_note_of_the_services_is_plain_json(up):
+    note = json.loads((up.home / "services.json").read_text())
+
+    assert note["ui_url"].endswith("/v2")
+    assert note["problems"] == []
+
+
 def test_a_second_up_says_that_it_runs_and_where(up):
     before = up.running
 
@@ -245,6 +252,7 @@ def test_a_taken_port_is_refused_with_the_name_of_its_setting(up, tmp_path):
 
 
 def test_a_supervisor_killed_hard_takes_its_parts_along(up):
+    # Last in this file: whatever came after it would pay for another start.
     parts = up.running.processes
 
     os.kill(up.running.pid, signal.SIGKILL)
@@ -262,10 +270,3 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
     except OSError:
         return False
-
-
-def test_the_note_of_the_services_is_plain_json(up):
-    note = json.loads((up.home / "services.json").read_text())
-
-    assert note["ui_url"].endswith("/v2")
-    assert note["problems"] == []

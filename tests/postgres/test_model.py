@@ -661,7 +661,7 @@ def tell_stories(url: sa.URL, chosen: settings) -> None:
 def profile(examples: int, steps: int, **others: Any) -> settings:
     return settings(
         max_examples=examples, stateful_step_count=steps, deadline=None, derandomize=not LONG, database=None,
-        suppress_health_check=list(HealthCheck), report_multiple_bugs=False, **others,
+        suppress_health_check=list(HealthCheck), report_multiple_bugs=False, phases=[Phase.generate], **others,
     )  # fmt: skip
 
 

