@@ -105,6 +105,9 @@ def stop(directory: Path) -> bool:
         if _forget_stale_process(directory):
             return False
         _run("pg_ctl", directory, "-m", "fast", "-w", "-t", START_SECONDS, "stop", version=_version(directory))
+        sockets = _socket_directory(directory)
+        if sockets != directory:
+            sockets.rmdir()
         return True
 
 

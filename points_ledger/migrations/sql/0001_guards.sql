@@ -46,6 +46,7 @@ begin
     return new;
 end $$;
 create trigger decided_once before update or delete on approval for each row execute function guard_approval();
+create trigger append_only_truncate before truncate on approval for each statement execute function refuse_change();
 
 -- Entries move wallet and lot -----------------------------------------------------------------------------------
 --

@@ -139,6 +139,10 @@ begin
     if amount is null or amount <= 0 then
         raise exception 'points must be a positive whole number' using errcode = 'PL009';
     end if;
+    -- these name the events of feeds and other verbs: taken by a till, one of them would stop the night of the real event
+    if source in ('order', 'return', 'redemption', 'cancellation', 'expiry', 'transfer', 'capture', 'adjustment', 'reinstatement') then
+        raise exception 'the source % is not a till''s', source using errcode = 'PL009';
+    end if;
     if already_posted(w.member_id, source, source_ref, request) then return posting_of(w.member_id, source, source_ref); end if;
     journal := journal_of(w.member_id, source, source_ref);
     book := book_date_for(day, w.last_book);
@@ -190,7 +194,10 @@ begin
         if e.kind <> 'spend' then
             raise exception '% % is not a spend', spend_source, spend_ref using errcode = 'PL005';
         end if;
-        insert into one_use values ('reversal', member, e.seq);
+        insert into one_use values ('reversal', member, e.seq) on conflict do nothing;
+        if not found then
+            raise exception '% % has been reversed already', spend_source, spend_ref using errcode = 'PL007';
+        end if;
         -- also when it lapsed between the cancellation and a late word of it: its last day is closed
         select l.valid_through < greatest(day, last_closed() + 1) into lapsed from lot l
         where l.member_id = member and l.lot_seq = e.lot_seq;
