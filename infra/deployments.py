@@ -102,6 +102,48 @@ DEPLOYMENTS: Final = (
         consequence="New members cannot earn where enrolment from orders is off, and cannot be told anything.",
         tags=("import",),
     ),
+    Deployment(
+        entrypoint="flows.programme_change.change_policy",
+        name="on-demand",
+        owner="programme",
+        description="Propose a change of the programme from a day on. What only gives more is in force at once; what takes "
+        "something away ends as WaitsForApproval, and a second person approves it with `loyalty policy approve`.",
+        consequence="Members go on earning by the rules that are in force.",
+        runbook="docs/howto/change-the-programme.md",
+        tags=("programme",),
+    ),
+    Deployment(
+        entrypoint="flows.adjustments.adjust_points",
+        name="on-demand",
+        owner="ledger",
+        description="Propose to give a member points, or to take them. Nothing is posted before a second person approves "
+        "it with `loyalty approve`, under a login of their own.",
+        consequence="A member waits for points they were promised.",
+        runbook="docs/howto/correct-a-mistake.md",
+        concurrency=None,
+        tags=("four-eyes",),
+    ),
+    Deployment(
+        entrypoint="flows.reinstatements.reinstate_points",
+        name="on-demand",
+        owner="ledger",
+        description="Propose to give lapsed points back, once, as a new lot. Nothing is posted before a second person "
+        "approves it with `loyalty approve`, under a login of their own.",
+        consequence="A member misses points that lapsed by mistake.",
+        runbook="docs/howto/correct-a-mistake.md",
+        concurrency=None,
+        tags=("four-eyes",),
+    ),
+    Deployment(
+        entrypoint="flows.undo.undo_run",
+        name="on-demand",
+        owner="ledger",
+        description="Show what undoing a run would do, and propose it. Nothing is undone before a second person approves "
+        "it with `loyalty approve`; started again after that, it finishes an undo that was cut short.",
+        consequence="The entries of a run that was wrong stay in force.",
+        runbook="docs/howto/correct-a-mistake.md",
+        tags=("four-eyes",),
+    ),
 )
 
 

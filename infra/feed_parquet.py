@@ -86,10 +86,9 @@ def _check_type(source: FeedBytes, kind: Any, name: str, layout: Layout) -> None
 
 
 def _as_text(column: Any, layout: Layout) -> Any:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     text = column.cast(pa.string())
-    if layout.decimal != "." and (pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if layout.decimal != "." and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return pc.replace_substring(text, ".", layout.decimal)
     return text
 

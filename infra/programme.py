@@ -25,19 +25,13 @@ _ANY: Final = object()
 
 # What the file may say one day and the ledger cannot do today: (key, value or _ANY, what it is). Shrink it as it can.
 NOT_YET: Final[tuple[tuple[str, object, str], ...]] = (
-    ("earn.stacking", "multiply", "multipliers that multiply each other are"),
-    ("earn.bonus", _ANY, "a bonus is"),
-    *(
-        (f"earn.{table}.{condition}", _ANY, f"the condition {condition} is")
-        for table in ("rate", "multiplier")
-        for condition in ("exclude_categories", "tiers", "groups", "first_order", "birthday_month")
-    ),
+    ("earn.bonus.activity", _ANY, "a bonus for an activity is"),
     ("expiry.basis", "inactivity", "expiry by inactivity is"),
     ("expiry.basis", "inactivity_with_cap", "expiry by inactivity is"),
+    # lots carry their own last day, so "keep" needs nothing; rewriting them needs a posting of its own
+    ("expiry.on_change", "shorten_existing", "shortening the validity of points already earned is"),
     # accepting it would let points lapse without the notice that the file demands
     ("expiry.notice.required", True, "expiry that waits for a notice is"),
-    ("tier", _ANY, "a tier is"),
-    ("tiers", _ANY, "the measure of tiers is"),
 )
 
 
@@ -63,7 +57,6 @@ def read_programme(path: Path | str) -> dict[str, Any]:
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
-        raw = tomllib.loads(text)
     except FileNotFoundError:
         raise ProgrammeRefused(str(path), (": there is no such file: check the name",)) from None
     except OSError as error:
@@ -71,9 +64,19 @@ def read_programme(path: Path | str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ProgrammeRefused(str(path), (f", line {line}: is not UTF-8: save the file as UTF-8",)) from None
+    return read_programme_text(text, source=str(path))
+
+
+def read_programme_text(text: str, *, source: str = "programme") -> dict[str, Any]:
+    """Do what ``read_programme`` does with the text of a file.
+
+    Raises ``ProgrammeRefused`` whose sentences begin with ``source``.
+    """
+    try:
+        raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ProgrammeRefused(str(path), (_toml_problem(str(error), text),)) from None
-    return check_programme(raw, source=str(path))
+        raise ProgrammeRefused(source, (_toml_problem(str(error), text),)) from None
+    return check_programme(raw, source=source)
 
 
 def check_programme(raw: Mapping[str, Any], *, source: str = "programme") -> dict[str, Any]:
@@ -89,6 +92,14 @@ def check_programme(raw: Mapping[str, Any], *, source: str = "programme") -> dic
     if problems:
         raise ProgrammeRefused(source, tuple(problems))
     return checked.plain()
+
+
+def filled(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored document with the defaults of the keys that came after it, so that two of them can be compared."""
+    try:
+        return check_programme(document)
+    except ProgrammeRefused:  # it holds a key that is gone since: it still is what was in force
+        return dict(document)
 
 
 def _toml_problem(message: str, text: str) -> str:
@@ -138,7 +149,8 @@ def _sentence(problem: ErrorDetails) -> str:
     location = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
     kind, value, limits = problem["type"], problem["input"], problem.get("ctx", {})
     if kind == "missing":
-        return f"{location}: is missing: add it"
+        way_in = problem["loc"][0] == "tier" and problem["loc"][-1] == "enter_at"
+        return f"{location}: is missing{', so nobody could enter it: add enter_at = 1000' if way_in else ': add it'}"
     if kind == "extra_forbidden":
         return f"{location}{_shown(value)}: is no key of a programme file: {_alternative(problem['loc'])}"
     where = f"{location}{_shown(value)}".lstrip() or "the file"

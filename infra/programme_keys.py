@@ -52,6 +52,7 @@ class Identity(Table):
     starts_on: Day
     point_value: NotNegative = Decimal("0.01")
     enrol_from_orders: StrictBool = True
+    notice_days: Annotated[StrictInt, Field(ge=0, le=730)] = 30  # between a change that takes away and its first day
 
 
 class Conditions(Table):
@@ -99,6 +100,7 @@ class Bonus(Conditions):
 
     points: Annotated[StrictInt, Field(ge=1, le=1_000_000_000)]
     activity: Name | None = None
+    name: Name | None = None
 
 
 class Earn(Table):
@@ -126,7 +128,7 @@ class Expiry(Table):
     months: Annotated[StrictInt, Field(ge=1, le=600)] | None = None
     round_up_to: Literal["day", "month", "quarter", "year"] = "day"
     month_day: MonthDay | None = None
-    min_age_months: Annotated[StrictInt, Field(ge=0, le=600)] = 0
+    on_change: Literal["keep", "shorten_existing"] = "keep"  # what a new version does to points that are there already
     notice: ExpiryNotice = ExpiryNotice()
 
     @model_validator(mode="after")
@@ -135,11 +137,9 @@ class Expiry(Table):
         by_months = self.basis in ("fixed", "inactivity", "inactivity_with_cap")
         if by_months and self.months is None:
             raise ValueError(f'basis = "{self.basis}" needs months: add months = 12')
-        if self.basis == "calendar" and self.month_day is None:
-            raise ValueError('basis = "calendar" needs month_day: add month_day = "12-31"')
-        used = {"months", "round_up_to"} if by_months else {"month_day", "min_age_months"}
-        used = used if self.basis != "none" else set()
-        for key in ("months", "round_up_to", "month_day", "min_age_months"):
+        # of a calendar, months is the least age: points lapse on the first month_day that is at least so far away
+        used = {"none": set(), "calendar": {"month_day", "months"}}.get(self.basis, {"months", "round_up_to"})
+        for key in ("months", "round_up_to", "month_day"):
             if key not in used and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f'{key} has no effect with basis = "{self.basis}": remove it or choose another basis')
         return self
@@ -158,6 +158,42 @@ class Guard(Table):
     max_times_median: Times = Decimal(3)
 
 
+class Limit(Table):
+    """``[[approval.limit]]``: how much a login, or the logins of a role, may propose; instead of the general limits."""
+
+    role: Name
+    max_points_per_adjustment: Annotated[StrictInt, Field(ge=1)] | None = None
+    max_points_per_day: Annotated[StrictInt, Field(ge=1)] | None = None
+
+
+class Approval(Table):
+    """``[approval]``: what a person may propose that a second one approves."""
+
+    reason_codes: Annotated[tuple[Name, ...], Field(min_length=1)] = (
+        "goodwill", "missing_points", "complaint", "correction", "misuse", "other",
+    )  # fmt: skip
+    max_points_per_adjustment: Annotated[StrictInt, Field(ge=1, le=1_000_000_000)] = 10_000
+    max_points_per_day_and_login: Annotated[StrictInt, Field(ge=1, le=1_000_000_000)] = 50_000
+    reinstate_days: Annotated[StrictInt, Field(ge=1, le=3650)] = 30
+    limit: tuple[Limit, ...] = ()
+
+
+class Transfer(Table):
+    """``[transfer]``: whether members may give points to members they are bound to, and how many."""
+
+    enabled: StrictBool = False
+    max_per_day: Annotated[StrictInt, Field(ge=1)] | None = None
+    max_per_month: Annotated[StrictInt, Field(ge=1)] | None = None
+    cooling_off_days: Annotated[StrictInt, Field(ge=0, le=365)] = 7
+
+    @model_validator(mode="after")
+    def _limited(self) -> Self:
+        """Points that can be given away without limit come close to money."""
+        if self.enabled and (self.max_per_day is None or self.max_per_month is None):
+            raise ValueError("enabled = true needs max_per_day and max_per_month: add both")
+        return self
+
+
 class Tier(Table):
     """``[[tier]]``, lowest first."""
 
@@ -171,6 +207,11 @@ class Tier(Table):
         if keep_at > info.data.get("enter_at", keep_at):
             raise ValueError(f"is above enter_at = {info.data['enter_at']}: lower it")
         return keep_at
+
+    @property
+    def kept_at(self) -> int:
+        """What keeps it: ``keep_at``, else what it is entered with."""
+        return self.enter_at if self.keep_at is None else self.keep_at
 
 
 class Tiers(Table):
@@ -188,7 +229,15 @@ def _ascending(tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
             raise ValueError(f'the code "{tier.code}" occurs twice: give every tier its own')
     for below, above in itertools.pairwise(tiers):
         if above.enter_at <= below.enter_at:
-            raise ValueError(f'"{above.code}" does not start above "{below.code}": list the tiers lowest first')
+            raise ValueError(
+                f'"{above.code}" does not start above "{below.code}" (enter_at = {above.enter_at}, {below.enter_at}): '
+                "list the tiers lowest first, each with a higher enter_at"
+            )
+        if above.kept_at < below.kept_at:
+            raise ValueError(
+                f'"{above.code}" is kept with less than "{below.code}" (keep_at = {above.kept_at}, {below.kept_at}): '
+                f'raise the keep_at of "{above.code}" to {below.kept_at} or more'
+            )
     return tiers
 
 
@@ -202,11 +251,24 @@ class ProgrammeFile(Table):
     guard: Guard = Guard()
     tier: Annotated[tuple[Tier, ...], AfterValidator(_ascending)] = ()
     tiers: Tiers | None = None
+    approval: Approval = Approval()
+    transfer: Transfer = Transfer()
 
     @model_validator(mode="after")
     def _tiers_fit(self) -> Self:
         if self.tiers and not self.tier:
             raise ValueError("[tiers] without a [[tier]]: add one, or remove [tiers]")
+        return self
+
+    @model_validator(mode="after")
+    def _tiers_of_rules_exist(self) -> Self:
+        codes = [tier.code for tier in self.tier]
+        for kind in ("rate", "multiplier", "bonus"):
+            for place, rule in enumerate(getattr(self.earn, kind)):
+                unknown = [code for code in rule.tiers or () if code not in codes]
+                if unknown:
+                    known = f"use one of {', '.join(codes)}" if codes else f'add [[tier]] with code = "{unknown[0]}"'
+                    raise ValueError(f'earn.{kind}[{place}].tiers = "{unknown[0]}" is no tier of this file: {known}')
         return self
 
     def plain(self) -> dict[str, Any]:

@@ -13,6 +13,14 @@
     ├── AppendOnly              PL002
     ├── InvalidRequest          PL009
     ├── EntriesDoNotContinue    PL010 · PL011
+    ├── TooEarly                PL020   a change of the programme from a day that is closed, judged or too near
+    ├── Overtaken               PL021   another version of the programme came in between
+    ├── NeedsReason             a proposal that takes something away, without a reason
+    ├── TransfersDisabled       PL030
+    ├── NotBound                PL031
+    ├── CoolingOff              PL032
+    ├── AboveTransferLimit      PL033
+    ├── AboveOwnLimit           PL034   more than this login may propose
     ├── ImplausibleValue        a value no shop can mean: the whole file is refused
     ├── GateFailed              a check before the close found rows
     └── WaitsForPerson          the guard stopped a plan
@@ -89,6 +97,38 @@ class EntriesDoNotContinue(LedgerError):
     """The entries do not continue the wallet or the lot."""
 
 
+class TooEarly(LedgerError):
+    """The programme cannot change that early."""
+
+
+class Overtaken(LedgerError):
+    """Another version of the programme came in between."""
+
+
+class NeedsReason(LedgerError):
+    """The second person has to know why."""
+
+
+class TransfersDisabled(LedgerError):
+    """Members cannot give points away in this programme."""
+
+
+class NotBound(LedgerError):
+    """Points can be given to bound members only."""
+
+
+class CoolingOff(LedgerError):
+    """The binding is too new for a gift."""
+
+
+class AboveTransferLimit(LedgerError):
+    """A member may not give that many points away in a day or a month."""
+
+
+class AboveOwnLimit(LedgerError):
+    """This login may not propose that many points."""
+
+
 class ImplausibleValue(LedgerError):
     """A value no shop can mean."""
 
@@ -154,6 +194,13 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "PL010": EntriesDoNotContinue,
     "PL011": EntriesDoNotContinue,
     "PL012": WaitsForApproval,
+    "PL020": TooEarly,
+    "PL021": Overtaken,
+    "PL030": TransfersDisabled,
+    "PL031": NotBound,
+    "PL032": CoolingOff,
+    "PL033": AboveTransferLimit,
+    "PL034": AboveOwnLimit,
     "42501": NotAllowed,
 }
 

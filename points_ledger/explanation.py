@@ -73,6 +73,8 @@ class Explanation:
     debts: list[Movement]
     refused: list[dict[str, Any]]
     waiting: int
+    tier: str | None
+    tier_decisions: list[dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; decimals and dates as text."""
@@ -135,4 +137,6 @@ def explain(connection: Connection, member_no: str, *, as_of: dt.date | None, to
         debts,
         [dict(row._mapping) for row in connection.execute(statement("explain_findings"), values)],
         connection.execute(statement("explain_waiting"), values).scalar_one(),
+        connection.execute(text("SELECT points.tier_on(:member_id, :day)"), {**values, "day": day}).scalar_one(),
+        [dict(row._mapping) for row in connection.execute(statement("explain_tiers"), values)],
     )

@@ -1,8 +1,8 @@
 """The night: what closes a business date, step by step, and in which order (design 8).
 
-post feeds → gate checks → close → seal → tiers → expiry → notices → full checks → backup. Tiers, notices, the full
-checks and the backup have no step yet; each gets its line in ``STEPS`` where it is named above. Every step may be
-run again: killed anywhere, the next call goes on, and the ledger's totals are the same.
+post feeds → gate checks → close → seal → tiers → expiry → notices → full checks → backup. Notices, the full checks and
+the backup have no step yet; each gets its line in ``STEPS`` where it is named above. Every step may be run again:
+killed anywhere, the next call goes on, and the ledger's totals are the same.
 """
 
 import datetime as dt
@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from points_ledger import events, expiry, gates, runs
+from points_ledger import events, expiry, gates, runs, tiers
 from points_ledger.errors import LedgerError, WaitsForPerson
 from points_ledger.policy import policy_on
 from points_ledger.queries import statement
@@ -121,6 +121,11 @@ def seal_day(engine: Engine, night: Night, progress: Progress | None = None) -> 
         connection.execute(text("SELECT points.seal_day(:day)"), {"day": night.business_date})
 
 
+def review_tiers(engine: Engine, night: Night, progress: Progress | None = None) -> None:
+    """Decide the tiers held from the next day on."""
+    tiers.review(engine, day=night.business_date, run_id=night.run_id, progress=progress)
+
+
 def expire_points(engine: Engine, night: Night, progress: Progress | None = None) -> None:
     """Plan what lapses, have the guard look at it, then clear it.
 
@@ -144,7 +149,7 @@ STEPS = (
     Step("check-gates", check_gates),
     Step("close-day", close_day),
     Step("seal-day", seal_day),
-    # tiers
+    Step("review-tiers", review_tiers),
     Step("expire-points", expire_points),
     # notices, full checks, backup
 )
@@ -157,9 +162,9 @@ def finish(engine: Engine, night: Night) -> NightResult:
         LedgerError: lots that were due are still there.
     """
     with engine.begin() as connection:
-        left = expiry.plan(connection, closed=night.business_date)
-        if left.lots:
-            raise LedgerError(f"{left.lots} lots that lapsed on {night.business_date} or before are still open.")
+        left = connection.execute(statement("lots_left_behind"), {"closed": night.business_date}).scalar_one()
+        if left:
+            raise LedgerError(f"{left} lots that lapsed on {night.business_date} or before are still open.")
         row = connection.execute(
             statement("night_totals"), {"business_date": night.business_date, "run_id": night.run_id}
         ).one()

@@ -1,10 +1,10 @@
 """The programme as the ledger keeps it: immutable numbered versions and their rules, exploded for the statements.
 
-The file itself is read and checked in ``infra.programme``; this module stores what came out.
+The file itself is read and checked in ``infra.programme``; here is what came out. How a version comes to be in force
+is in ``points_ledger.proposals``; what two versions differ in, in ``points_ledger.policy_changes``.
 """
 
 import datetime as dt
-import hashlib
 import json
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,10 +13,6 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from points_ledger.queries import statement
-
-CONDITIONS = (
-    "skus", "exclude_skus", "categories", "stores", "channels", "weekdays", "from_on", "through_on", "min_order_amount",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,38 +37,64 @@ class Policy:
     guard: Guard
 
 
+@dataclass(frozen=True)
+class Version:
+    """One version as it is stored; ``approval_id`` is None when nobody had to approve it."""
+
+    version: int
+    effective_from: dt.date
+    effective_through: dt.date | None
+    document: dict[str, Any]
+    sha256: str
+    added_by: str
+    added_at: dt.datetime
+    approval_id: int | None
+    proposed_by: str | None
+    approved_by: str | None
+    reason: str | None
+
+
 def store_version(connection: Connection, document: dict[str, Any], *, effective_from: dt.date) -> int:
-    """Store a programme as the next version, unless the newest one says the same; return its number."""
-    fingerprint = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-    connection.execute(text("LOCK TABLE points.policy_version IN SHARE ROW EXCLUSIVE MODE"))
-    newest = connection.execute(
-        text("SELECT version, sha256 FROM points.policy_version ORDER BY version DESC LIMIT 1")
-    ).one_or_none()
-    if newest is not None and newest.sha256 == fingerprint:
-        return int(newest.version)
-    version = newest.version + 1 if newest else 1
-    connection.execute(
-        text(
-            "INSERT INTO points.policy_version (version, effective_from, document, sha256)"
-            " VALUES (:version, :effective_from, CAST(:document AS jsonb), :sha256)"
-        ),
-        {"version": version, "effective_from": effective_from, "document": json.dumps(document), "sha256": fingerprint},
+    """Store a programme as the next version, unless the newest one says the same; return its number.
+
+    For the first version, and for owners of the schema; everybody else proposes (``points_ledger.proposals``).
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: PL020, the date is closed, judged, or before the newest version's.
+    """
+    return int(
+        connection.execute(
+            text("SELECT points.store_policy(CAST(:document AS jsonb), :effective_from)"),
+            {"document": json.dumps(document), "effective_from": effective_from},
+        ).scalar_one()
     )
-    for kind, amount in (("rate", "points_per_unit"), ("multiplier", "factor")):
-        for position, rule in enumerate(document["earn"].get(kind, ()), start=1):
-            known = {**rule, "from_on": rule.get("from"), "through_on": rule.get("through")}
-            connection.execute(
-                statement("insert_policy_rule"),
-                {
-                    "version": version,
-                    "kind": kind,
-                    "position": position,
-                    "name": rule.get("name"),
-                    "amount": rule[amount],
-                }
-                | {condition: known.get(condition) for condition in CONDITIONS},
-            )
-    return version
+
+
+def versions(connection: Connection) -> list[Version]:
+    """Every version, oldest first, with who proposed and who approved it."""
+    return [Version(**row) for row in connection.execute(statement("policy_versions")).mappings()]
+
+
+def version_on(connection: Connection, day: dt.date) -> int | None:
+    """The number of the version that judges an order of a day; None before ``loyalty init``."""
+    number = connection.execute(text("SELECT points.version_on(:day)"), {"day": day}).scalar_one()
+    return None if number is None else int(number)
+
+
+def open_business_date(connection: Connection) -> dt.date | None:
+    """The business date that takes entries now; None before ``loyalty init``."""
+    day: dt.date | None = connection.execute(text("SELECT points.open_business_date()")).scalar_one()
+    return day
+
+
+def valid_through(connection: Connection, expiry: dict[str, Any], *, earned_on: dt.date) -> dt.date | None:
+    """The last valid day of points earned on a day under the ``[expiry]`` of a document; None = for ever."""
+    day: dt.date | None = connection.execute(
+        text("SELECT points.valid_through(:earned_on, :basis, :months, :round_up_to, :month_day)"),
+        {"earned_on": earned_on, "months": None, "round_up_to": "day", "month_day": "12-31"}
+        | {key: expiry[key] for key in ("basis", "months", "round_up_to", "month_day") if key in expiry},
+    ).scalar_one()
+    return day
 
 
 def policy_on(connection: Connection, day: dt.date) -> Policy | None:

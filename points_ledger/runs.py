@@ -19,7 +19,8 @@ def claim(
         text(
             "INSERT INTO points.run (job, business_date, code_version, flow_run_id)"
             " VALUES (:job, :business_date, :code_version, :flow_run_id)"
-            " ON CONFLICT (job, business_date) DO UPDATE SET status = 'running', message = NULL, finished_at = NULL,"
+            " ON CONFLICT (job, business_date) WHERE undoes IS NULL"
+            " DO UPDATE SET status = 'running', message = NULL, finished_at = NULL,"
             " code_version = excluded.code_version, flow_run_id = excluded.flow_run_id"
             " WHERE points.run.status <> 'done' RETURNING run_id"
         ),
@@ -48,11 +49,11 @@ def finish(connection: Connection, run_id: int, totals: dict[str, Any]) -> None:
 
 
 def stop(connection: Connection, run_id: int, status: str, message: str) -> None:
-    """Mark a run ``failed`` or ``waiting``, with the reason on-call will read."""
+    """Mark a run ``failed`` or ``waiting``, with the reason on-call will read; never one that another call finished."""
     connection.execute(
         text(
             "UPDATE points.run SET status = :status, message = :message, finished_at = clock_timestamp()"
-            " WHERE run_id = :run_id"
+            " WHERE run_id = :run_id AND status <> 'done'"
         ),
         {"run_id": run_id, "status": status, "message": message},
     )

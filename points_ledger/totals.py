@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from points_ledger.queries import statement
+from points_ledger.tiers import holders
 
 FOREVER = dt.date(9999, 12, 31)
 
@@ -36,6 +37,7 @@ def totals(connection: Connection, *, through: dt.date | None = None) -> dict[st
         "points_by_book_month": by_month,
         "open_points_by_valid_through": {day.isoformat() if day else "never": points for day, points in lapsing},
         "findings": figures["findings"],
+        "tiers": holders(connection, through=through or FOREVER),
         "orders_with_member": figures["orders_with_member"],
         "feed": {
             "lines": figures["lines"],

@@ -5,7 +5,9 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 
+from points_ledger.approvals import Approval
 from points_ledger.night import NightResult
+from points_ledger.undo import Figures
 
 
 def publish_nights(results: list[NightResult], stopped: State[Any] | None = None) -> None:
@@ -37,6 +39,29 @@ def publish_import(row: dict[str, Any]) -> None:
     create_markdown_artifact(key=f"import-{row['feed']}", markdown="\n".join(lines))
 
 
+def publish_proposal(asked: Approval, message: str) -> None:
+    """Publish what waits for a second person, and how they go on."""
+    lines = ["# Waits for a second person", "", message, "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {value} |" for key, value in asked.payload.items() if not isinstance(value, dict)]
+    lines += [f"| why | {asked.reason} |"]
+    create_markdown_artifact(key=f"approval-{asked.approval_id}", markdown="\n".join(lines), description=asked.subject)
+
+
+def publish_undo(run_id: int, spent: str, figures: Figures, *, is_done: bool) -> None:
+    """Publish the plan of an undo, or what it did."""
+    lines = [f"# Run {run_id} is undone" if is_done else f"# Plan: undo run {run_id}", ""]
+    lines += [f"{figures.members:,} members; points that are spent: {spent}.", ""]
+    lines += ["| entries of the run | what becomes of them | entries | points |", "|---|---|---:|---:|"]
+    lines += [
+        f"| {kind} | {outcome} | {entries:,} | {points:,} |"
+        for (kind, outcome), (entries, points) in sorted(figures.undone.items())
+    ]
+    lines += ["", "| posted | entries | points |", "|---|---:|---:|"]
+    lines += [f"| {kind} | {entries:,} | {points:,} |" for kind, (entries, points) in sorted(figures.posted.items())]
+    lines += ["", f"Waived: {sum(points for _, points in figures.waived.values()):,} points."]
+    create_markdown_artifact(key=f"undo-{run_id}", markdown="\n".join(lines), description="What undoing it does")
+
+
 def _summary(results: list[NightResult], stopped: str | None) -> str:
     posted: dict[str, int] = {}
     findings: dict[str, int] = {}
@@ -64,6 +89,12 @@ def _summary(results: list[NightResult], stopped: str | None) -> str:
             *(f"| {kind} | {points:,} |" for kind, points in sorted(posted.items())),
             "",
         ]
+    decisions: dict[str, int] = {}
+    for result in results:
+        for what, count in result.totals["tiers"].items():
+            decisions[what] = decisions.get(what, 0) + count
+    if decisions:
+        lines += ["| tiers | members |", "|---|---:|", *(f"| {w} | {n:,} |" for w, n in sorted(decisions.items())), ""]
     if findings:
         lines += ["| findings | events |", "|---|---:|", *(f"| {r} | {n:,} |" for r, n in sorted(findings.items()))]
     return "\n".join(lines)
@@ -82,5 +113,6 @@ def _row(result: NightResult) -> dict[str, Any]:
         "expired lots": totals["expired_lots"],
         "expired points": totals["expired_points"],
         "outstanding": totals["outstanding"],
+        **{f"tier {what}s": count for what, count in totals["tiers"].items()},
         "findings": sum(totals["findings"].values()),
     }

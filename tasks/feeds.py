@@ -62,8 +62,9 @@ def import_feed(
                 result = feeds.import_file(connection, feeds.FEEDS[feed], stream, reading, policy, ACCEPT[feed])
         except ImplausibleValue as found:
             column = chosen.columns.get(found.column, found.column)
+            line = stream.line_of_row(found.line - reading.header_lines)  # a quoted field may hold line breaks
             raise FeedRefused(
-                path, found.line, column, f'"{found.value}" {found.why}: correct it, or the layout, and import again'
+                path, line, column, f'"{found.value}" {found.why}: correct it, or the layout, and import again'
             ) from found
     return Imported(result, post_open_day(on_members) if not result.is_known else events.Posted())
 

@@ -17,9 +17,9 @@ from sqlalchemy.exc import ProgrammingError
 from infra import database, programme, schema
 from infra.database import Login
 from infra.settings import settings
-from points_ledger import explanation, overview, totals, verification
+from points_ledger import explanation, overview, tiers, totals, verification
 from points_ledger.errors import LedgerError, translated
-from points_ledger.policy import Policy, policy_on, store_version
+from points_ledger.policy import Policy, open_business_date, policy_on, store_version, versions
 
 UNDEFINED_TABLE = ("42P01", "3F000", "42883")
 
@@ -50,28 +50,33 @@ def initialise(path: Path) -> tuple[int, Policy]:
     starts_on = dt.date.fromisoformat(document["programme"]["starts_on"])
     schema.upgrade(engine("admin"))
     with translated(), engine("admin").begin() as connection:
-        known = policy_on(connection, starts_on)
-        version = store_version(connection, document, effective_from=starts_on) if known is None else known.version
-        if known is not None and version != store_version(connection, document, effective_from=starts_on):
+        connection.execute(text("LOCK TABLE points.policy_version IN SHARE ROW EXCLUSIVE MODE"))
+        known = versions(connection)
+        if not known:
+            store_version(connection, document, effective_from=starts_on)
+            connection.execute(text("SELECT points.open_day(:day)"), {"day": starts_on})
+        elif document not in [programme.filled(version.document) for version in known]:
             raise LedgerError(
-                f'This ledger already runs "{known.name}" (version {known.version}); its programme is not replaced by init.'
+                f'This ledger already runs "{known[-1].document["programme"]["name"]}" (version {known[-1].version}); its '
+                "programme is not replaced by init. A change is proposed: loyalty policy propose FILE --effective-from DATE"
             )
-        connection.execute(text("SELECT points.open_day(:day)"), {"day": starts_on})
-        policy = policy_on(connection, starts_on)
+        policy = policy_on(connection, open_business_date(connection) or starts_on)
     if policy is None:
         raise NoLedger
-    return version, policy
+    return policy.version, policy
 
 
 def policy(day: dt.date | None = None) -> Policy:
-    """The version in force on a day, or the newest.
+    """The version in force on a day, or on the open business date.
 
     Raises:
         NoLedger: before ``loyalty init``.
     """
     try:
         with engine().connect() as connection:
-            found = policy_on(connection, day or dt.date.max)
+            # never the newest: a version may be approved weeks before its first day
+            asked = day or open_business_date(connection)
+            found = policy_on(connection, asked) if asked else None
     except ProgrammingError as error:
         if getattr(error.orig, "pgcode", None) in UNDEFINED_TABLE:
             raise NoLedger from error
@@ -84,6 +89,15 @@ def policy(day: dt.date | None = None) -> Policy:
 def business_date(now: dt.datetime) -> dt.date:
     """The business date of a moment, in the programme's zone."""
     return now.astimezone(ZoneInfo(policy().time_zone)).date()
+
+
+def open_date(login: Login = "batch") -> dt.date:
+    """The business date that takes entries now, as a login sees it."""
+    with engine(login).connect() as connection:
+        day = open_business_date(connection)
+    if day is None:
+        raise NoLedger
+    return day
 
 
 def read_totals(through: dt.date | None) -> dict[str, Any]:
@@ -118,6 +132,14 @@ def read_standing(now: dt.datetime) -> overview.Standing:
     policy()
     with _snapshot() as connection:
         return overview.standing(connection, today=business_date(now))
+
+
+def read_tiers(now: dt.datetime, within_days: int) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """How many members hold each tier, and who falls within so many days unless they earn more."""
+    policy()
+    with _snapshot() as connection:
+        day = totals.last_closed(connection) or business_date(now)
+        return tiers.holders(connection, through=day), tiers.at_risk(connection, day=day, within_days=within_days)
 
 
 def verify(on_check: Callable[[str, str], None]) -> tuple[verification.Verified, list[verification.Difference]]:

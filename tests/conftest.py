@@ -39,6 +39,7 @@ def programme(**sections: object) -> dict[str, object]:
         "expiry": {"basis": "fixed", "months": 1, "round_up_to": "day", "notice": {"required": False}},
         "refund": {"policy": "debt"},
         "guard": {"max_share_of_outstanding": "off", "max_times_median": "off"},
+        "transfer": {"enabled": True, "max_per_day": 10**9, "max_per_month": 10**9, "cooling_off_days": 0},
     }  # fmt: skip
     for name, section in sections.items():
         merged = document.get(name, {})
@@ -115,6 +116,14 @@ class Ledger:
     def members(self, *numbers: str) -> feeds.ImportResult:
         """Enrol members by number."""
         return self.take("members", "member_no", *numbers)
+
+    def bind(self, giver: str, *takers: str, day: str = "2026-01-01") -> None:
+        """Let a member give points to others."""
+        for taker in takers:
+            self.rows(
+                "SELECT points.bind_members(:giver, :taker, CAST(:day AS date))",
+                login="api", giver=giver, taker=taker, day=day,
+            )  # fmt: skip
 
     def close(self, through: str | dt.date) -> list[night.NightResult]:
         """Close every night up to a date."""

@@ -29,6 +29,17 @@ MOVED = {
     "owe": "owed after return {ref}",
 }
 
+UNDONE = {
+    "claw_back": "taken back: undo of run {ref}",
+    "adjust_down": "taken back: undo of run {ref}",
+    "spend": "spent again: undo of run {ref}",
+    "spend_reversal": "given back: undo of run {ref}",
+    "adjust_up": "given back: undo of run {ref}",
+    "reinstate": "reinstated: undo of run {ref}",
+    "owe": "owed after the undo of run {ref}",
+    "repay": "repaid debt: undo of run {ref}",
+}
+
 
 @click.command(epilog="\b\nExamples:\n  loyalty explain H000123\n  loyalty explain H000123 --as-of 2026-09-30 --json\n")
 @click.argument("member_no")
@@ -54,6 +65,10 @@ def show(console: Console, story: Explanation) -> None:
         f" + {story.pending:,} pending + {story.held:,} held + {story.balance - story.available - story.pending - story.held:,}"
         f" about to be cleared; debt {story.debt:,}"
     )
+    if story.tier:
+        console.print(f"Tier [bold]{escape(story.tier)}[/]")
+    for decision in story.tier_decisions:
+        console.print(f"    {decision['decided_on']}  {escape(decision['sentence'])}")
     for lot in story.lots:
         _show_lot(console, lot, story.currency)
     for movement in story.debts:
@@ -84,6 +99,8 @@ def _show_lot(console: Console, lot: ExplainedLot, currency: str) -> None:
 
 
 def _rule(earned: Earned, currency: str) -> str:
+    if not earned.lines:
+        return f"{escape(earned.rule or 'bonus')} → {earned.points.normalize():f} points, once an order"
     times = f"{earned.factor.normalize():f} × {escape(earned.rule)}, " if earned.rule else ""
     lines = f"{earned.lines} line{'s' * (earned.lines > 1)}"
     rate = f"{earned.points_per_unit.normalize():f} a {currency}"
@@ -92,4 +109,6 @@ def _rule(earned: Earned, currency: str) -> str:
 
 def _words(phrases: dict[str, str], movement: Movement) -> str:
     ref = escape(movement.source_ref)
+    if movement.source == "undo":
+        return UNDONE.get(movement.kind, movement.kind).format(ref=ref)
     return phrases.get(movement.kind, movement.kind).format(ref=ref, source=movement.source)

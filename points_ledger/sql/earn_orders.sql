@@ -2,66 +2,89 @@
 --
 -- Parameters: members (bigint[], wallets locked by the caller), through (date: the open business date), run_id.
 -- Locks: none of its own. Idempotence: an order leaves is_waiting in the same statement, and its posting_key is unique.
--- Judges each order by the policy version of its effective date; the first matching rate and the best multiplier
--- apply to each line; order points = floor(sum); then the daily cap; then debt is repaid from the new lot.
+-- Judges each order by the policy version of its effective date and the tier held on it; the first matching rate and
+-- the best (or the product of) matching multipliers apply to each line; order points = floor(sum), plus bonuses, then
+-- the daily cap; then debt is repaid from the new lot.
 with due as (
     select
         o.member_id, o.order_no, o.placed_at, o.effective_on, o.store, o.channel, o.purchase_amount, o.fingerprint,
-        p.version, p.daily_cap, p.usable_after_days, p.expiry_basis, p.expiry_months, p.round_up_to, p.month_day
+        p.version, p.stacking, p.daily_cap, p.usable_after_days, p.valid_through, m.groups,
+        left(m.birthday_md, 2)::int = extract(month from o.effective_on) as is_birthday_month,
+        case when p.needs_tier then points.tier_on(o.member_id, o.effective_on) end as tier,
+        case when p.needs_first_order then not exists (
+            select from points.shop_order as f
+            where f.member_id = o.member_id and f.purchase_lines > 0 and (f.placed_at, f.order_no) < (o.placed_at, o.order_no)
+        ) end as is_first_order
     from points.shop_order as o
-    inner join (select distinct effective_on, points.version_on(effective_on) as version from points.shop_order
-        where is_waiting and effective_on <= :through) as day on day.effective_on = o.effective_on
-    inner join points.policy as p on p.version = day.version
+    inner join points.member as m on m.member_id = o.member_id
+    inner join (
+        -- once a day, not once an order: the version in force, and how long its points live
+        select day.effective_on, v.version, v.daily_cap, v.usable_after_days, d.document #>> '{earn,stacking}' as stacking,
+            n.tiers as needs_tier, n.first_order as needs_first_order,
+            points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through
+        from (
+            select x.effective_on, points.version_on(x.effective_on) as version
+            from points.shop_order as x
+            where x.is_waiting and x.effective_on <= :through and x.member_id = any(:members)
+            group by x.effective_on
+        ) as day
+        inner join points.policy as v on v.version = day.version
+        inner join points.policy_version as d on d.version = day.version
+        inner join points.policy_needs as n on n.version = day.version
+        offset 0
+    ) as p on p.effective_on = o.effective_on
     where o.is_waiting and o.effective_on <= :through and o.member_id = any(:members) and o.purchase_lines > 0
 ),
-judged as (
-    select
-        d.member_id, d.order_no, l.line_no, l.quantity * l.unit_price as amount,
-        rate.position as rate, rate.amount as points_per_unit,
-        coalesce(multiplier.position, 0) as multiplier, coalesce(multiplier.amount, 1) as factor
+bonuses as (
+    -- once an order, when any of its lines fits
+    select d.member_id, d.order_no, array_agg(r.position order by r.position) as bonuses, sum(r.amount)::bigint as points
     from due as d
-    inner join points.order_line as l on l.member_id = d.member_id and l.order_no = d.order_no
-    cross join lateral (
-        select r.position, r.amount from points.policy_rule as r
-        where r.version = d.version and r.kind = 'rate'
-            and (r.from_on is null or r.from_on <= d.effective_on) and (r.through_on is null or d.effective_on <= r.through_on)
-            and (r.skus is null or l.sku = any(r.skus)) and (r.exclude_skus is null or l.sku <> all(r.exclude_skus))
-            and (r.categories is null or l.category = any(r.categories))
-            and (r.stores is null or d.store = any(r.stores)) and (r.channels is null or d.channel = any(r.channels))
-            and (r.weekdays is null or extract(isodow from d.effective_on) = any(r.weekdays))
-            and (r.min_order_amount is null or d.purchase_amount >= r.min_order_amount)
-        order by r.position limit 1
-    ) as rate
-    left join lateral (
-        select r.position, r.amount from points.policy_rule as r
-        where r.version = d.version and r.kind = 'multiplier'
-            and (r.from_on is null or r.from_on <= d.effective_on) and (r.through_on is null or d.effective_on <= r.through_on)
-            and (r.skus is null or l.sku = any(r.skus)) and (r.exclude_skus is null or l.sku <> all(r.exclude_skus))
-            and (r.categories is null or l.category = any(r.categories))
-            and (r.stores is null or d.store = any(r.stores)) and (r.channels is null or d.channel = any(r.channels))
-            and (r.weekdays is null or extract(isodow from d.effective_on) = any(r.weekdays))
-            and (r.min_order_amount is null or d.purchase_amount >= r.min_order_amount)
-        order by r.amount desc, r.position limit 1
-    ) as multiplier on true
-),
-counted as (
-    select
-        member_id, order_no, sum(amount) as eligible_amount, sum(amount * points_per_unit * factor) as exact_points,
-        array_agg(line_no order by line_no) as lines, array_agg(rate order by line_no) as rates,
-        array_agg(multiplier order by line_no) as multipliers
-    from judged
-    group by member_id, order_no
+    inner join points.policy_rule as r on r.version = d.version and r.kind = 'bonus'
+    where exists (
+        select from points.order_line as l
+        where l.member_id = d.member_id and l.order_no = d.order_no and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
+            d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month))
+    group by d.member_id, d.order_no
 ),
 uncapped as (
     select
         d.*, c.lines, c.rates, c.multipliers, coalesce(c.eligible_amount, 0) as eligible_amount,
-        coalesce(c.exact_points, 0) as exact_points, coalesce(floor(c.exact_points), 0)::bigint as uncapped_points,
+        coalesce(c.exact_points, 0) as exact_points,
+        coalesce(floor(c.exact_points), 0)::bigint + coalesce(b.points, 0) as uncapped_points, coalesce(b.bonuses, '{}') as bonuses,
         case when d.daily_cap > 0 then (
             select coalesce(sum(e.points), 0) from points.shop_order as x
             inner join points.order_earning as e on e.member_id = x.member_id and e.order_no = x.order_no
             where x.member_id = d.member_id and x.effective_on = d.effective_on) end as earned_that_day
     from due as d
-    left join counted as c on c.member_id = d.member_id and c.order_no = d.order_no
+    -- order by order through the key of its lines: fresh tables have no statistics to plan a join by
+    cross join lateral (
+        select
+            sum(l.amount) as eligible_amount, sum(l.amount * rate.amount * multiplier.factor) as exact_points,
+            array_agg(l.line_no order by l.line_no) as lines, array_agg(rate.position order by l.line_no) as rates,
+            array_agg(multiplier.positions order by l.line_no) as multipliers
+        from (
+            select x.line_no, x.sku, x.category, x.quantity * x.unit_price as amount
+            from points.order_line as x
+            where x.member_id = d.member_id and x.order_no = d.order_no
+            offset 0
+        ) as l
+        cross join lateral (
+            select r.position, r.amount from points.policy_rule as r
+            where r.version = d.version and r.kind = 'rate' and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
+                d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month)
+            order by r.position limit 1
+        ) as rate
+        cross join lateral (
+            select
+                coalesce(case d.stacking when 'multiply' then string_agg(r.position::text, '+' order by r.position)
+                    else (array_agg(r.position::text order by r.amount desc, r.position))[1] end, '0') as positions,
+                coalesce(case d.stacking when 'multiply' then points.product(r.amount) else max(r.amount) end, 1) as factor
+            from points.policy_rule as r
+            where r.version = d.version and r.kind = 'multiplier' and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
+                d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month)
+        ) as multiplier
+    ) as c
+    left join bonuses as b on b.member_id = d.member_id and b.order_no = d.order_no
 ),
 granted as (
     select
@@ -75,11 +98,10 @@ granted as (
 summed as (
     select
         g.*, greatest(CAST(:through AS date), w.last_book) as book_date, w.seq, w.balance, w.debt,
-        row_number() over so_far as n, (sum(g.points) over so_far)::bigint as upto
+        count(*) filter (where g.points > 0) over so_far as n, (sum(g.points) over so_far)::bigint as upto
     from granted as g
     inner join points.wallet as w on w.member_id = g.member_id
-    where g.points > 0
-    window so_far as (partition by g.member_id order by g.placed_at, g.order_no)
+    window so_far as (partition by g.member_id order by g.placed_at, g.order_no rows unbounded preceding)
 ),
 repaid as (
     select
@@ -90,7 +112,7 @@ repaid as (
 placed as (
     select
         *, points.journal_of(member_id, 'order', order_no) as journal_id,
-        seq + n + (count(*) filter (where repay > 0) over (partition by member_id order by n rows unbounded preceding))
+        seq + n + (count(*) filter (where repay > 0) over (partition by member_id order by placed_at, order_no rows unbounded preceding))
             - case when repay > 0 then 1 else 0 end as earn_seq
     from repaid
 ),
@@ -100,10 +122,10 @@ posted as (
         debt_after, usable_from, valid_through, policy_version, run_id, source, source_ref)
     select
         member_id, earn_seq, book_date, effective_on, journal_id, 'earn', points, earn_seq, points,
-        balance + upto - repaid_before, debt - repaid_before, effective_on + usable_after_days,
-        points.valid_through(effective_on, expiry_basis, expiry_months, round_up_to, month_day), version,
+        balance + upto - repaid_before, debt - repaid_before, effective_on + usable_after_days, valid_through, version,
         CAST(:run_id AS bigint), 'order', order_no
     from placed
+    where points > 0
     union all
     select
         member_id, earn_seq + 1, book_date, effective_on, journal_id, 'repay', repay, earn_seq, points - repay,
@@ -119,15 +141,16 @@ keyed as (
         member_id, 'order', order_no, fingerprint, journal_id, book_date, earn_seq,
         earn_seq + case when repay > 0 then 1 else 0 end
     from placed
+    where points > 0
 ),
 recorded as (
     insert into points.order_earning (
-        member_id, order_no, policy_version, eligible_amount, exact_points, points, lot_seq, lines, rates, multipliers)
+        member_id, order_no, policy_version, eligible_amount, exact_points, points, lot_seq, lines, rates, multipliers,
+        bonuses, posted_on)
     select
-        g.member_id, g.order_no, g.version, g.eligible_amount, g.exact_points, g.points, p.earn_seq,
-        coalesce(g.lines, '{}'), coalesce(g.rates, '{}'), coalesce(g.multipliers, '{}')
-    from granted as g
-    left join placed as p on p.member_id = g.member_id and p.order_no = g.order_no
+        member_id, order_no, version, eligible_amount, exact_points, points, case when points > 0 then earn_seq end,
+        coalesce(lines, '{}'), coalesce(rates, '{}'), coalesce(multipliers, '{}'), bonuses, CAST(:through AS date)
+    from placed
 ),
 done as (
     update points.shop_order as o

@@ -12,8 +12,11 @@ with grouped as (
         coalesce(sum(amount) filter (where quantity > 0 and unit_price > 0), 0) as purchase_amount,
         (count(*) filter (where quantity > 0 and unit_price > 0))::int as purchase_lines,
         (count(*) filter (where quantity < 0 and unit_price > 0))::int as return_lines,
+        coalesce(sum(amount) filter (where quantity < 0 and unit_price > 0), 0) as return_amount,
+        coalesce(sum(amount), 0) as amount,
         sha256(convert_to(string_agg(
-            concat_ws('|', member_no, sku, quantity, unit_price, placed_at, category, store, channel, original_order_no),
+            concat_ws('|', coalesce(member_no, ''), sku, trim_scale(quantity), trim_scale(unit_price), extract(epoch from placed_at),
+                coalesce(category, ''), coalesce(store, ''), coalesce(channel, ''), coalesce(original_order_no, '')),
             E'\n' order by line_no), 'UTF8')) as fingerprint
     from typed_line
     group by order_no

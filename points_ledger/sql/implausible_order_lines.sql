@@ -9,8 +9,8 @@ cross join lateral (
     select 'unit_price', l.unit_price::text, 'is beyond any price (limit 1,000,000,000)' where abs(l.unit_price) > 1000000000
     union all
     select 'placed_at', (l.placed_at at time zone :zone)::text, 'is more than 100 years after the programme began'
-    where (l.placed_at at time zone :zone)::date > CAST(:starts_on AS date) + 36525
+    where l.placed_at >= CAST(CAST(:starts_on AS date) + 36526 AS timestamp) at time zone :zone
 ) as x
-where abs(l.quantity) > 1000000000 or abs(l.unit_price) > 1000000000
-    or (l.placed_at at time zone :zone)::date > CAST(:starts_on AS date) + 36525
+where l.quantity > 1000000000 or l.quantity < -1000000000 or l.unit_price > 1000000000 or l.unit_price < -1000000000
+    or l.placed_at >= CAST(CAST(:starts_on AS date) + 36526 AS timestamp) at time zone :zone
 order by l.row_no limit 1

@@ -5,3 +5,4 @@ select o.member_id, l.order_no, l.line_no, l.sku, l.category, l.quantity, l.unit
 from typed_line as l
 inner join points.shop_order as o on o.order_no = l.order_no and o.file_id = :file_id
 where l.quantity > 0 and l.unit_price > 0
+order by o.member_id, l.order_no, l.line_no

@@ -8,6 +8,8 @@ select
         where e.book_date between CAST(:business_date AS date) + 1 and CAST(:business_date AS date) + 2
             and e.run_id = :run_id and e.kind = 'expire'), 0)::bigint as expired_points,
     coalesce((select jsonb_object_agg(f.reason, f.n) from (
-        select reason, count(*) as n from points.finding where found_on = :business_date group by reason) as f), '{}') as findings
+        select reason, count(*) as n from points.finding where found_on = :business_date group by reason) as f), '{}') as findings,
+    coalesce((select jsonb_object_agg(t.what, t.n) from (
+        select what, count(*) as n from points.tier_decision where decided_on = :business_date group by what) as t), '{}') as tiers
 from points.seal as s
 where s.book_date = :business_date

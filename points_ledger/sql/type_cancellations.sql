@@ -1,25 +1,29 @@
 -- Reads the staged text of a cancellations file as values, each row with the reason it cannot be taken, if any.
 -- Parameters: timestamp_format (null = ISO), zone (of the programme), starts_on. Locks: none. Idempotence: temporary table.
+-- A number that comes again is skipped when its content is the same, and a finding when it is not; rows that cannot be
+-- read take no part in that.
 create temporary table typed_event on commit drop as
 with typed as (
     select
         row_no, coalesce(redemption_no, '') as event_no, null::text as member_no, null::numeric as points,
         points.try_timestamp(cancelled_at, CAST(:timestamp_format AS text)) as happened_at
     from staged
-), marked as (
+), judged as (
     select *, (happened_at at time zone :zone)::date as effective_on,
-        sha256(convert_to(concat_ws('|', event_no, happened_at), 'UTF8')) as fingerprint,
-        row_number() over (partition by event_no order by row_no) as copy_no
+        sha256(convert_to(concat_ws('|', event_no, extract(epoch from happened_at)), 'UTF8')) as fingerprint,
+        case
+            when event_no = '' then 'redemption_no_missing'
+            when happened_at is null then 'cancelled_at_not_a_time'
+            when (happened_at at time zone :zone)::date < :starts_on then 'before_the_programme'
+        end as unreadable
     from typed
+), first as (
+    select distinct on (event_no) event_no, row_no, fingerprint from judged where unreadable is null order by event_no, row_no
 )
-select m.row_no, m.event_no, m.member_no, m.points, m.happened_at, m.effective_on, m.fingerprint,
-    case
-        when m.event_no = '' then 'redemption_no_missing'
-        when m.happened_at is null then 'cancelled_at_not_a_time'
-        when m.effective_on < :starts_on then 'before_the_programme'
-        when coalesce(k.fingerprint, f.fingerprint) <> m.fingerprint then 'cancellation_changed'
-    end as reason,
-    coalesce(coalesce(k.fingerprint, case when m.copy_no > 1 then f.fingerprint end) = m.fingerprint, false) as is_known
-from marked as m
-left join marked as f on f.event_no = m.event_no and f.copy_no = 1
-left join points.cancellation as k on k.redemption_no = m.event_no
+select j.row_no, j.event_no, j.member_no, j.points, j.happened_at, j.effective_on, j.fingerprint,
+    coalesce(j.unreadable, case when coalesce(k.fingerprint, f.fingerprint) <> j.fingerprint then 'cancellation_changed' end) as reason,
+    j.unreadable is null and coalesce(coalesce(k.fingerprint, case when f.row_no <> j.row_no then f.fingerprint end)
+        = j.fingerprint, false) as is_known
+from judged as j
+left join first as f on f.event_no = j.event_no
+left join points.cancellation as k on k.redemption_no = j.event_no

@@ -1,5 +1,7 @@
 -- Reads the staged text of a redemptions file as values, each row with the reason it cannot be taken, if any.
 -- Parameters: timestamp_format (null = ISO), zone (of the programme), starts_on. Locks: none. Idempotence: temporary table.
+-- A number that comes again is skipped when its content is the same, and a finding when it is not; rows that cannot be
+-- read take no part in that.
 create temporary table typed_event on commit drop as
 with typed as (
     select
@@ -7,23 +9,25 @@ with typed as (
         case when points.is_number(points) then points::numeric end as points,
         points.try_timestamp(redeemed_at, CAST(:timestamp_format AS text)) as happened_at
     from staged
-), marked as (
+), judged as (
     select *, (happened_at at time zone :zone)::date as effective_on,
-        sha256(convert_to(concat_ws('|', member_no, points, happened_at), 'UTF8')) as fingerprint,
-        row_number() over (partition by event_no order by row_no) as copy_no
+        sha256(convert_to(concat_ws('|', member_no, trim_scale(points), extract(epoch from happened_at)), 'UTF8')) as fingerprint,
+        case
+            when event_no = '' then 'redemption_no_missing'
+            when member_no = '' then 'member_no_missing'
+            when points is null then 'points_not_a_number'
+            when points <= 0 or points <> trunc(points) then 'points_not_a_positive_whole_number'
+            when happened_at is null then 'redeemed_at_not_a_time'
+            when (happened_at at time zone :zone)::date < :starts_on then 'before_the_programme'
+        end as unreadable
     from typed
+), first as (
+    select distinct on (event_no) event_no, row_no, fingerprint from judged where unreadable is null order by event_no, row_no
 )
-select m.row_no, m.event_no, m.member_no, m.reward, m.points, m.happened_at, m.effective_on, m.fingerprint,
-    case
-        when m.event_no = '' then 'redemption_no_missing'
-        when m.member_no = '' then 'member_no_missing'
-        when m.points is null then 'points_not_a_number'
-        when m.points <= 0 or m.points <> trunc(m.points) then 'points_not_a_positive_whole_number'
-        when m.happened_at is null then 'redeemed_at_not_a_time'
-        when m.effective_on < :starts_on then 'before_the_programme'
-        when coalesce(k.fingerprint, f.fingerprint) <> m.fingerprint then 'redemption_changed'
-    end as reason,
-    coalesce(coalesce(k.fingerprint, case when m.copy_no > 1 then f.fingerprint end) = m.fingerprint, false) as is_known
-from marked as m
-left join marked as f on f.event_no = m.event_no and f.copy_no = 1
-left join points.redemption as k on k.redemption_no = m.event_no
+select j.row_no, j.event_no, j.member_no, j.reward, j.points, j.happened_at, j.effective_on, j.fingerprint,
+    coalesce(j.unreadable, case when coalesce(k.fingerprint, f.fingerprint) <> j.fingerprint then 'redemption_changed' end) as reason,
+    j.unreadable is null and coalesce(coalesce(k.fingerprint, case when f.row_no <> j.row_no then f.fingerprint end)
+        = j.fingerprint, false) as is_known
+from judged as j
+left join first as f on f.event_no = j.event_no
+left join points.redemption as k on k.redemption_no = j.event_no

@@ -12,7 +12,7 @@ from flows.orders import import_orders
 from infra.feed_layouts import FeedRefused
 from tasks import ledger as steps
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def prefect_server():
 
 
 @pytest.fixture
-def shop(ledger, monkeypatch, prefect_server):
+def shop(ledger, monkeypatch):
     """A started ledger that the flows reach by their settings."""
     monkeypatch.setenv(
         "LOYALTY_DATABASE_URL", ledger.url.set(username="loyalty_batch").render_as_string(hide_password=False)
@@ -96,7 +96,8 @@ def test_an_import_publishes_what_became_of_the_rows(shop, tmp_path):
     assert shop.balance("H1") == (25, 0)
 
 
-def test_a_file_that_cannot_be_used_fails_the_import_at_once(shop, tmp_path):
+@pytest.mark.usefixtures("shop")
+def test_a_file_that_cannot_be_used_fails_the_import_at_once(tmp_path):
     (tmp_path / "orders.csv").write_text("order_no\n1\n")
 
     state = import_orders(str(tmp_path / "orders.csv"), return_state=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+HEADER = b"order_no,member_no,placed_at,sku,quantity,unit_price\n"
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -97,18 +98,18 @@ def test_the_same_file_again_does_nothing(loyalty, shop):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("cut.csv", b"order_no,member_no,placed_at,sku,quantity,unit_price\n1,H1,2026-09-01 10:00,tea,1,1\n2,H1,2026-0", "line 3"),
-        ("latin.csv", b"order_no,member_no,placed_at,sku,quantity,unit_price\n1,H1,2026-09-01 10:00,caf\xe9,1,1\n", "column sku"),
+        ("cut.csv", HEADER + b"1,H1,2026-09-01 10:00,tea,1,1\n2,H1,2026-0", "line 3"),
+        ("latin.csv", HEADER + b"1,H1,2026-09-01 10:00,caf\xe9,1,1\n", "column sku"),
         ("columns.csv", b"order_no,member_no,placed_at,sku,quantity\n1,H1,2026-09-01 10:00,tea,1\n", "column unit_price"),
-        ("points.csv", b"order_no,member_no,placed_at,sku,quantity,unit_price\n1,H1,2026-09-01 10:00,tea,1,1" + b"0" * 30 + b"\n", "line 2, column unit_price"),
-        ("3024.csv", b"order_no,member_no,placed_at,sku,quantity,unit_price\n1,H1,3024-09-01 10:00,tea,1,1\n", "line 2, column placed_at"),
+        ("points.csv", HEADER + b"1,H1,2026-09-01 10:00,tea,1,1" + b"0" * 30 + b"\n", "line 2, column unit_price"),
+        ("3024.csv", HEADER + b"1,H1,3024-09-01 10:00,tea,1,1\n", "line 2, column placed_at"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_refused_whole_with_its_place(loyalty, ledger, tmp_path, name, content, said):
     loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
     (tmp_path / name).write_bytes(content)
 
-    code, out, error = loyalty("import", "orders", tmp_path / name)
+    code, _, error = loyalty("import", "orders", tmp_path / name)
 
     assert code == 2
     assert name in error
@@ -150,6 +151,32 @@ def test_the_guards_stop_and_its_acceptance_from_the_command_line(loyalty, ledge
     assert ledger.balance("H1")[0] == 0
 
 
+def test_a_correction_takes_two_people(loyalty, ledger, shop):
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+    loyalty("import", "orders", shop / "orders.csv")
+    loyalty("close", "--through", "2026-09-03")
+
+    code, out, _ = loyalty("adjust", "H1", "--give", 30, "--code", "goodwill", "--reason", "the parcel was late")
+    assert (code, "loyalty approve 1" in out) == (0, True)
+    assert "give 30 points: member H1" in loyalty("approvals")[1]
+    code, out, _ = loyalty("approve", 1)
+    assert (code, "Posted: 30 points, booked 2026-09-04; balance 43." in out) == (0, True)
+    assert loyalty("approvals", "--json")[1] == "[]\n"
+    code, _, error = loyalty("approve", 1)
+    assert (code, "dealt with already" in error) == (2, True)
+
+    assert "Nothing of run 1 is left to undo" in loyalty("undo", 1)[1]  # the import had posted the first day itself
+    code, out, _ = loyalty("undo", 2)
+    assert (code, "nothing was changed" in out) == (0, True)
+    code, out, _ = loyalty("undo", 2, "--propose", "--reason", "wrong rates on the second", "--json")
+    assert json.loads(out)["posted"] == {"claw_back": 40}
+    assert loyalty("approve", json.loads(out)["approval_id"])[0] == 0
+    assert ledger.balance("H2") == (0, 0)
+    assert "Run 2 is undone, by run 4" in loyalty("undo", 2)[1]
+    assert "taken back: undo of run 2" in loyalty("explain", "H2")[1]
+    assert loyalty("verify")[0] == 0
+
+
 def test_every_command_helps_with_an_example(loyalty):
     for command in (
         "init",
@@ -159,6 +186,12 @@ def test_every_command_helps_with_an_example(loyalty):
         "down",
         "status",
         "explain",
+        "policy",
+        "adjust",
+        "reinstate",
+        "undo",
+        "approvals",
+        "approve",
         "balances",
         "totals",
         "verify",

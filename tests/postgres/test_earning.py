@@ -9,12 +9,12 @@ from points_ledger import events
 
 RATES = [
     {"skus": ["gold"], "points_per_unit": "0.5"},
-    {"categories": ["wine"], "points_per_unit": "10"},
+    {"categories": ["wine"], "points_per_unit": "100"},
     {"points_per_unit": "1", "exclude_skus": ["DOT", "POST"]},
 ]
 MULTIPLIERS = [
-    {"factor": "2", "from": dt.date(2026, 1, 10), "through": dt.date(2026, 1, 12)},
     {"factor": "1.5", "from": dt.date(2026, 1, 12), "through": dt.date(2026, 1, 14)},
+    {"factor": "2", "from": dt.date(2026, 1, 10), "through": dt.date(2026, 1, 12)},
     {"factor": "4", "skus": ["deal"], "stores": ["north"]},
     {"factor": "5", "min_order_amount": "200"},
     {"factor": "7", "weekdays": ["mon"], "channels": ["app"]},
@@ -23,14 +23,15 @@ MULTIPLIERS = [
 # name: (placed_at, the lines as "sku quantity price [category store channel]", the points). The zone is New York's.
 ORDERS = {
     "the first matching rate counts, not the best": ("2026-01-02 10:00", ["gold 1 10"], 5),
-    "a rate of a category comes before the rate of all": ("2026-01-02 10:00", ["port 1 10 wine"], 100),
+    "a rate of a category comes before the rate of all": ("2026-01-02 10:00", ["port 1 10 wine"], 1000),
     "a first match by sku wins over a better match by category": ("2026-01-02 10:00", ["gold 1 10 wine"], 5),
     "excluded skus earn nothing beside one that does": ("2026-01-02 10:00", ["tea 2 5.50", "POST 1 4", "DOT 1 9"], 11),
     "only excluded skus earn nothing": ("2026-01-02 10:00", ["POST 1 4", "DOT 1 9"], 0),
     "the floor is of the sum of the lines": ("2026-01-02 10:00", ["a 1 0.40", "b 1 0.40", "c 1 0.40"], 1),
     "less than one point is none": ("2026-01-02 10:00", ["a 1 0.99"], 0),
     "seven, one and two tenths are exactly one": ("2026-01-02 10:00", ["a 1 0.7", "b 1 0.1", "c 1 0.2"], 1),
-    "three times a tenth of ten per unit is exactly three": ("2026-01-02 10:00", ["port 3 0.1 wine"], 3),
+    "three times a tenth at a hundred per unit is exactly thirty": ("2026-01-02 10:00", ["port 3 0.1 wine"], 30),
+    "0.29 at a hundred per unit is exactly 29": ("2026-01-02 10:00", ["port 1 0.29 wine"], 29),  # 28.999… in floats
     "a hundred times 0.29 is exactly 29": ("2026-01-02 10:00", ["a 100 0.29"], 29),
     "half a kilogram is a quantity": ("2026-01-02 10:00", ["a 0.5 9.99", "b 0.25 20.02"], 10),  # 4.995 + 5.005
     "of two multipliers the best applies, not both": ("2026-01-12 10:00", ["a 1 10"], 20),
@@ -88,7 +89,7 @@ def test_an_order_without_points_is_stored_with_its_reasons(shop):
 def test_an_order_records_which_rule_judged_each_line(shop):
     number = list(ORDERS).index("a multiplier is of each line that it matches")
     [earning] = shop.rows("SELECT * FROM points.order_earning WHERE order_no = :no", no=f"O{number}")
-    assert (list(earning.lines), list(earning.rates), list(earning.multipliers)) == ([1, 2], [3, 3], [3, 0])
+    assert (list(earning.lines), list(earning.rates), list(earning.multipliers)) == ([1, 2], [3, 3], ["3", "0"])
     assert (earning.eligible_amount, earning.exact_points, earning.points) == (20, 50, 50)
 
 

@@ -60,7 +60,9 @@ def test_fixed_months_clamp_and_round_up_to_the_end_of_the_period(reading, earne
         ("2026-08-31", 6, "03-01", "2027-03-01"),
     ],
 )
-def test_calendar_points_lapse_on_the_first_such_day_after_their_least_age(reading, earned, least_age, month_day, last_day):
+def test_calendar_points_lapse_on_the_first_such_day_after_their_least_age(
+    reading, earned, least_age, month_day, last_day
+):
     assert reading.one(
         "SELECT CAST(points.valid_through(CAST(:earned AS date), 'calendar', :age, 'day', :month_day) AS text)",
         earned=earned, age=least_age, month_day=month_day,
@@ -73,7 +75,7 @@ def test_calendar_points_lapse_on_the_first_such_day_after_their_least_age(readi
         ({"basis": "fixed", "months": 2, "round_up_to": "quarter"}, "2026-03-31"),
         ({"basis": "none", "months": None}, None),
         ({"basis": "calendar", "months": None, "month_day": "06-30"}, "2026-06-30"),
-        ({"basis": "calendar", "months": None, "month_day": "06-30", "min_age_months": 6}, "2027-06-30"),
+        ({"basis": "calendar", "months": 6, "month_day": "06-30"}, "2027-06-30"),
     ],
 )
 def test_a_lot_is_valid_as_long_as_the_programme_says(ledger, section, last_day):
@@ -91,9 +93,9 @@ def test_a_night_clears_what_lapsed_that_day_and_books_it_on_the_next(ledger):
     assert ledger.balance("m1") == (26, 0)
 
     [result] = ledger.close("2026-02-01")
-    assert ledger.rows("SELECT kind, points, lot_seq, book_date, effective_on, run_id FROM points.entry WHERE seq > 3") == [
-        ("expire", 6, 1, dt.date(2026, 2, 2), dt.date(2026, 2, 2), result.run_id)
-    ]
+    assert ledger.rows(
+        "SELECT kind, points, lot_seq, book_date, effective_on, run_id FROM points.entry WHERE seq > 3"
+    ) == [("expire", 6, 1, dt.date(2026, 2, 2), dt.date(2026, 2, 2), result.run_id)]
     assert (result.totals["expired_lots"], result.totals["expired_points"]) == (1, 6)
     ledger.close("2026-02-02")
     assert ledger.balance("m1") == (0, 0)
@@ -123,7 +125,9 @@ def test_a_member_s_lots_expire_in_order_and_late_nights_keep_the_day_of_each(le
     ledger.close("2026-01-31")
     results = ledger.close("2026-02-05")  # five nights that nobody ran, caught up in one go
     assert [result.totals["expired_points"] for result in results] == [10, 20, 30, 0, 0]
-    assert ledger.rows("SELECT points, book_date, effective_on FROM points.entry WHERE kind = 'expire' ORDER BY seq") == [
+    assert ledger.rows(
+        "SELECT points, book_date, effective_on FROM points.entry WHERE kind = 'expire' ORDER BY seq"
+    ) == [
         (10, dt.date(2026, 2, 2), dt.date(2026, 2, 2)),
         (20, dt.date(2026, 2, 3), dt.date(2026, 2, 3)),
         (30, dt.date(2026, 2, 4), dt.date(2026, 2, 4)),
@@ -132,7 +136,9 @@ def test_a_member_s_lots_expire_in_order_and_late_nights_keep_the_day_of_each(le
 
 def test_the_plan_says_members_lots_and_points_before_anything_is_taken(ledger):
     ledger.start()
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,10", "A2,m1,2026-01-01 11:00,tea,1,20", "B1,m2,2026-01-01 10:00,tea,1,5")
+    ledger.orders(
+        "A1,m1,2026-01-01 10:00,tea,1,10", "A2,m1,2026-01-01 11:00,tea,1,20", "B1,m2,2026-01-01 10:00,tea,1,5"
+    )
     ledger.close("2026-01-31")
     with ledger.engine().begin() as connection:
         assert expiry.plan(connection, closed=dt.date(2026, 1, 31)) == expiry.ExpiryPlan(0, 0, 0)

@@ -61,12 +61,15 @@ def copied(cursor):
 
 
 def test_postgres_reads_each_format_to_the_same_rows(file, copied, layout, tmp_path):
-    expected = [("R1", None), ("R2", 'a"b,\r\nc'), ("R3", r"\.")]
-    quoted = b'R1,""\nR2,"a""b,\r\nc"\nR3,\\.\n'
+    expected = [("R1", None), ("R2", 'a"b,\r\nc'), ("R3", r"\."), ("R4", "a\rb")]
+    quoted = b'R1,""\nR2,"a""b,\r\nc"\nR3,\\.\nR4,"a\rb"\n'
     assert copied(file("a.csv", HEAD + quoted)) == expected
     assert copied(file("a.csv.gz", gzip.compress(HEAD + quoted))) == expected
     tabs = layout('delimiter = "\\t"')
-    assert copied(file("t.csv", b'redemption_no\tcancelled_at\nR1\t\nR2\t"a""b,\r\nc"\nR3\t\\.\n'), tabs) == expected
+    assert (
+        copied(file("t.csv", b'redemption_no\tcancelled_at\nR1\t\nR2\t"a""b,\r\nc"\nR3\t\\.\nR4\t"a\rb"\n'), tabs)
+        == expected
+    )
     events = [{"redemption_no": number, "cancelled_at": at} for number, at in expected]
     assert copied(file("a.jsonl", "".join(json.dumps(event) + "\n" for event in events))) == expected
     pq.write_table(pa.Table.from_pylist(events), tmp_path / "a.parquet")

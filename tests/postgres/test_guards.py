@@ -290,6 +290,12 @@ ENTRIES = {
     "two whose lot does not chain": (
         "PL011", "living", [("spend", 1, 1, {"lot_remaining_after": -1}), ("spend", 1, 1, {})],
     ),
+    "three whose lot does not chain in the middle": (
+        "PL011", "living", [("spend", 1, 1, {}), ("spend", 1, 1, {"lot_remaining_after": 1}), ("spend", 1, 1, {})],
+    ),
+    "three that do not chain in the middle": (
+        "PL010", "living", [("spend", 1, 1, {}), ("spend", 1, 1, {"balance_after": 1}), ("spend", 1, 1, {})],
+    ),
     "a lot that is not there": ("PL011", "living", [("spend", 10, 77, {"lot_remaining_after": 10})]),
     "a spend of a pending lot": ("PL011", "pending", [("spend", 10, 1, {})]),
     "a spend of a lapsed lot": ("PL011", "held", [("spend", 10, 1, {})]),
@@ -318,7 +324,8 @@ ENTRIES = {
 
 
 def insert(rows: list[dict[str, object]]) -> str:
-    columns = list(rows[0])
+    # the flows may not name these two columns at all, so only what has a value is named
+    columns = [name for name in rows[0] if name != "reversal_of" or any(row[name] for row in rows)]
 
     def literal(value: object) -> str:
         return "NULL" if value is None else str(value) if isinstance(value, int) else f"'{value}'"
@@ -343,7 +350,8 @@ def test_an_entry_is_refused_that_does_not_continue_the_books(books, before, cas
     wallet = wallet_of(books, member)
     rows = [honest(wallet, kind, points, lot, **wrong) for kind, points, lot, wrong in entries]
     rows += [row for row in fillers(books) if row["member_id"] != wallet.member_id] if crowd == "among many" else []
-    assert refusal(books, "batch", insert(rows))[0] == sqlstate
+    login = "admin" if any(row["reversal_of"] for row in rows) else "batch"
+    assert refusal(books, login, insert(rows))[0] == sqlstate
     assert everything(books) == before
 
 
@@ -357,13 +365,14 @@ def test_the_same_entries_without_their_fault_are_accepted(books, before, crowd)
     ]
     others = [row for row in fillers(books) if row["member_id"] != debtor.member_id]
     for rows in groups:
-        assert refusal(books, "batch", insert(rows + (others if crowd == "among many" else []))) == (None, None)
+        login = "admin" if any(row["reversal_of"] for row in rows) else "batch"
+        assert refusal(books, login, insert(rows + (others if crowd == "among many" else []))) == (None, None)
     assert everything(books) == before
 
 
 def test_an_entry_of_nobody_is_refused(books, before):
     rows = [honest(Wallet(9999, 0, 0, 0, {}), "earn", 5, 0)]
-    assert refusal(books, "batch", insert(rows))[0] == "PL010"
+    assert refusal(books, "admin" if any(row["reversal_of"] for row in rows) else "batch", insert(rows))[0] == "PL010"
     assert refusal(books, "batch", insert(rows + fillers(books)))[0] == "PL010"
     assert everything(books) == before
 
@@ -374,17 +383,11 @@ def test_an_entry_that_does_not_continue_is_refused_in_a_replication_session_too
     assert everything(books) == before
 
 
-@pytest.mark.xfail(
-    reason="BUG: statement triggers do not fire for an insert into a partition by its own name", strict=True
-)
 def test_an_entry_cannot_be_slipped_past_the_trigger_into_a_partition(books):
     row = honest(wallet_of(books, "living"), "spend", 10, 1, balance_after=1)
     assert refusal(books, "admin", insert([row]).replace("points.entry ", "points.entry_202601 "))[0] is not None
 
 
-@pytest.mark.xfail(
-    reason="BUG: the number of any approval, even of none, is enough for an adjustment by INSERT", strict=True
-)
 def test_an_adjustment_cannot_be_inserted_around_its_approval(books):
     row = honest(wallet_of(books, "living"), "adjust_down", 10, 1)
     statement = insert([{**row, "approval_id": 4711}])
@@ -422,13 +425,8 @@ def test_a_day_that_is_closed_stays_closed(books, before):
 
 # Privileges -----------------------------------------------------------------------------------------------------------
 
-TABLES = [
-    "approval", "book_day", "cancellation", "entry", "entry_kind", "feed_file", "feed_total", "finding", "hold", "hold_end",
-    "hold_lot", "lot", "member", "one_use", "order_earning", "order_line", "policy_rule", "policy_version", "posting_key",
-    "redemption", "return_line", "returned_line", "run", "seal", "shop_order", "wallet",
-]  # fmt: skip
 LOGINS = ("api", "batch", "support", "auditor", "approver")
-VERBS = {"spend", "transfer", "hold", "capture", "release"}
+VERBS = {"spend", "transfer", "bind_members", "unbind", "hold", "capture", "release"}
 READ_ONLY = "25006"
 ONE_ENTRY = entry()
 FORBIDDEN = [
@@ -438,8 +436,6 @@ FORBIDDEN = [
                           ("seal", " SET entries = 0"), ("posting_key", " SET source = 'x'"),
                           ("finding", " SET reason = 'x'"), ("policy_version", " SET sha256 = 'x'"))
       for change in ("UPDATE",)),
-    *(("batch", f"DELETE FROM points.{table}", "42501") for table in TABLES),
-    *(("batch", f"TRUNCATE points.{table} CASCADE", "42501") for table in TABLES),
     ("batch", "INSERT INTO points.wallet (member_id) VALUES (99)", "42501"),
     ("batch", "INSERT INTO points.lot (member_id) VALUES (99)", "42501"),
     ("batch", "INSERT INTO points.approval (what, payload, reason) VALUES ('plan', '{}', 'because I say so')", "42501"),
@@ -455,8 +451,6 @@ FORBIDDEN = [
     ("batch", "SET session_replication_role = replica", "42501"),
     ("batch", "SET ROLE loyalty_owner", "42501"),
     ("batch", "CREATE TABLE points.mine (a int)", "42501"),
-    *(("api", f"SELECT * FROM points.{table}", "42501") for table in [*TABLES, "entry_202601", "policy"]),
-    *(("api", f"INSERT INTO points.{table} DEFAULT VALUES", "42501") for table in TABLES),
     ("api", ONE_ENTRY, "42501"),
     ("api", "SELECT points.close_day('2026-01-07', NULL)", "42501"),
     ("api", "SELECT points.open_day('2026-01-08')", "42501"),
@@ -502,12 +496,34 @@ def test_an_auditor_who_asks_to_write_may_not(books, before):
     assert everything(books) == before
 
 
-def test_the_list_of_tables_is_complete(books):
-    stored = books.rows(
-        "SELECT relname FROM pg_class WHERE relnamespace = 'points'::regnamespace AND relkind IN ('r', 'p')"
-        " AND NOT relispartition AND relname <> 'alembic_version' ORDER BY 1"
-    )
-    assert [row[0] for row in stored] == TABLES
+def relations(ledger, kinds: str) -> list[str]:
+    return [
+        row[0]
+        for row in ledger.rows(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'points'::regnamespace AND relkind = ANY (:kinds) ORDER BY 1",
+            kinds=list(kinds),
+        )
+    ]
+
+
+def test_a_till_reads_and_writes_no_table_and_no_view(books, before):
+    tables, views = relations(books, "rp"), relations(books, "v")
+    assert {"entry", "entry_202601", "wallet", "member"} < set(tables)
+    assert "policy" in views
+    allowed = [name for name in tables + views if refusal(books, "api", f"SELECT * FROM points.{name}")[0] != "42501"]
+    allowed += [
+        name for name in tables if refusal(books, "api", f"INSERT INTO points.{name} DEFAULT VALUES")[0] != "42501"
+    ]
+    assert allowed == []
+    assert everything(books) == before
+
+
+@pytest.mark.parametrize("login", ["batch", "support", "approver"])
+def test_nobody_deletes_or_truncates(books, before, login):
+    changes = [f"{verb} points.{name}" for name in relations(books, "rp") for verb in ("DELETE FROM", "TRUNCATE")]
+    assert len(changes) > 50
+    assert [change for change in changes if refusal(books, login, change)[0] != "42501"] == []
+    assert everything(books) == before
 
 
 def test_no_login_may_delete_or_truncate_and_only_what_waits_may_be_updated(books):

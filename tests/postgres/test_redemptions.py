@@ -71,7 +71,9 @@ def test_redemptions_of_a_day_go_by_their_time_and_the_one_that_is_too_large_is_
 def test_a_day_posts_purchases_then_returns_then_redemptions(ledger):
     ledger.start()
     ledger.redemptions("P1,m1,2026-01-02 08:00,70", "P2,m2,2026-01-02 08:00,70")
-    ledger.orders("A1,m1,2026-01-02 20:00,tea,1,70", "B1,m2,2026-01-02 07:00,tea,1,70", "B2,m2,2026-01-02 21:00,tea,-1,70")
+    ledger.orders(
+        "A1,m1,2026-01-02 20:00,tea,1,70", "B1,m2,2026-01-02 07:00,tea,1,70", "B2,m2,2026-01-02 21:00,tea,-1,70"
+    )
     ledger.close("2026-01-02")
     assert ledger.kinds("m1") == [("earn", 70), ("spend", 70)]
     assert ledger.kinds("m2") == [("earn", 70), ("claw_back", 70)]
@@ -177,8 +179,14 @@ def test_a_redemption_before_the_member_joined_is_of_an_unknown_member(ledger):
     ledger.start()
     ledger.orders("A1,m1,2026-01-05 10:00,tea,1,100")
     ledger.redemptions("P1,m1,2026-01-04 10:00,5", "P2,m1,2026-01-05 09:00,5")
-    ledger.close("2026-01-05")
-    assert ledger.rows("SELECT reason, ref FROM points.finding") == [("unknown_member", "P1")]
+    ledger.take("members", "member_no,joined_on", "m2,2026-01-06")  # has a wallet from now on
+    ledger.redemptions("P3,m2,2026-01-05 10:00,5", "P4,m2,2026-01-06 10:00,5")
+    ledger.close("2026-01-06")
+    assert ledger.rows("SELECT reason, ref FROM points.finding ORDER BY ref") == [
+        ("unknown_member", "P1"),
+        ("unknown_member", "P3"),
+        ("insufficient_points", "P4"),
+    ]
     assert ledger.balance("m1") == (95, 0)
 
 

@@ -44,6 +44,10 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_another_shop(fi
         assert getattr(other, name).read_bytes() != getattr(files, name).read_bytes()
 
 
+def test_the_hour_of_writing_leaves_no_trace(files):
+    assert files.orders.read_bytes()[3:8] == bytes(5)  # of the gzip header: no name, no time
+
+
 @pytest.mark.parametrize("feed", ["members", "orders", "redemptions", "cancellations"])
 def test_every_file_is_a_feed_as_it_stands(files, feed):
     with open_feed(getattr(files, feed), feed) as stream:
@@ -71,6 +75,7 @@ def test_days_are_full_but_not_all_alike(orders):
 def test_order_numbers_and_times_run_together(orders):
     bought = [(lines[0]["placed_at"], number) for number, lines in orders.items() if number.startswith("A")]
     assert bought == sorted(bought)
+    assert [number for _, number in bought] == sorted(number for _, number in bought)
     assert all(len({(line["placed_at"], line["member_no"]) for line in lines}) == 1 for lines in orders.values())
 
 

@@ -170,6 +170,7 @@ FAR = HEAD + b"R1,x\n" * 100_000  # several blocks
         ("a.csv", HEAD + b"R1,x\nR2,2026-0", 3, None, "may have been cut: ask for the whole file; if it is whole, end"),
         ("a.csv", HEAD[:-1], 1, None, "ends in the middle of this line"),
         ("a.csv", FAR + b'R2,"\xa3"\n', 100_002, "cancelled_at", "byte 0xa3 is not UTF-8: save the file as UTF-8, or"),
+        ("a.csv", HEAD + b'R1,"a\n\xa3"\n', 3, "cancelled_at", "byte 0xa3 is not UTF-8"),
         ("a.csv", HEAD + b'R1,"a\nb"\n\xa3,x\n', 4, "redemption_no", 'or set encoding = "cp1252" in the layout'),
         ("a.csv", b"\xef\xbb\xbf" + HEAD + b"R1,\xa3\n", 2, "cancelled_at", "byte 0xa3 is not UTF-8"),
         ("a.csv", HEAD + b"R1,caf\xc3", None, None, "ends in the middle of a character"),
@@ -253,6 +254,19 @@ def test_a_line_that_ends_a_copy_is_found_across_two_blocks(file):
         row = b"R1," + b"x" * (BLOCK - len(HEAD) - 3 - cut)
         assert refusal(file("a.csv", HEAD + row + b"\n\\.\nR2,x\n")).line == 3
     assert drained(file("b.csv", HEAD + b"\\.x,\\.\n"))[1] == HEAD + b"\\.x,\\.\n"
+
+
+def test_a_character_on_the_edge_of_two_blocks_is_read_or_named_in_its_place(file):
+    for cut in (1, 2, 3):
+        row = HEAD + b"R1," + b"x" * (BLOCK - len(HEAD) - 3 - cut)
+        assert drained(file("a.csv", row + "🎁\n".encode()))[1].endswith("x🎁\n".encode())
+        assert "byte 0xf0 is not UTF-8" in refusal(file("b.csv", row + "🎁".encode()[:cut] + b"\n")).reason
+        later = refusal(file("c.csv", row + "🎁\nR2\xff,\n".encode().replace("\xff".encode(), b"\xff")))
+        assert (later.line, later.column) == (3, "redemption_no")
+
+
+def test_blanks_around_the_names_of_columns_do_not_matter(file):
+    assert drained(file("a.csv", b"redemption_no , cancelled_at\n"))[0] == ("redemption_no", "cancelled_at")
 
 
 def test_a_wrong_encoding_in_the_layout_is_named_as_such(file, layout):

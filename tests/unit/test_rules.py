@@ -29,8 +29,8 @@ def test_more_than_the_share_of_what_is_outstanding_waits(points, outstanding, w
         (10**9, [], False),
         (75, [10, 20, 30, 40], False),  # the median of an even number is between the two: 25
         (76, [10, 20, 30, 40], True),
-        (31, [1, 1, 1, 10, 10, 10, 10, 10] + [1000] * 20, True),  # newest first: the eight before count, no others
-        (30, [1, 1, 1, 10, 10, 10, 10, 10] + [1] * 20, False),
+        (46, [10] * 4 + [20] * 4 + [1000] * 20, True),  # the eight newest count: 15, not 20
+        (45, [10] * 4 + [20] * 4 + [1] * 20, False),  # 15, not 10
         (31, [10, 1000, 10, 10, 1000, 10, 1, 10], True),  # one large night does not make the next one usual
     ],
 )

@@ -2,6 +2,9 @@
 -- caller has locked (lock_wallets). Each event is exactly-once by its key. With `final` (the day is being closed)
 -- an event that cannot be posted becomes a finding; without, it waits.
 
+-- The functions that post event by event look up a few rows of one member each time, by key. Their plans are made once
+-- a session, often on tables that are new and have no statistics, so joins and scans of whole tables are off there.
+
 -- Locks wallets in member_id order, so that two batches cannot wait for each other. Returns those it locked.
 create function lock_wallets(members bigint [], wait boolean) returns bigint [] language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp as $$
@@ -35,23 +38,12 @@ declare
     refunded numeric;
     taken bigint;
     due bigint;
+    has_any boolean := false;
 begin
-    if not final and line.quantity > (
-        select coalesce(sum(l.quantity - coalesce(r.quantity, 0)), 0)
-        from order_line l
-        join shop_order o using (member_id, order_no)
-        join order_earning e using (member_id, order_no)
-        left join lateral (
-            select sum(x.quantity) as quantity from returned_line x
-            where x.member_id = l.member_id and x.order_no = l.order_no and x.line_no = l.line_no) r on true
-        where l.member_id = line.member_id and l.sku = line.sku
-            and case when line.original_order_no is null then o.placed_at <= line.placed_at
-                else l.order_no = line.original_order_no end) then
-        return false;
-    end if;
     for bought in
         select l.order_no, l.line_no, l.unit_price, l.quantity - coalesce(r.quantity, 0) as open_quantity,
-            l.line_no = any(e.lines) as is_eligible, e.policy_version, e.points, e.eligible_amount, e.lot_seq
+            l.line_no = any(e.lines) as is_eligible, e.policy_version, e.points, e.eligible_amount, e.lot_seq,
+            sum(l.quantity - coalesce(r.quantity, 0)) over () as open_in_all
         from order_line l
         join shop_order o using (member_id, order_no)
         join order_earning e using (member_id, order_no)
@@ -63,6 +55,8 @@ begin
                 else l.order_no = line.original_order_no end
         order by o.placed_at desc, l.order_no desc, l.line_no desc
     loop
+        if not final and line.quantity > bought.open_in_all then return false; end if;
+        has_any := true;
         exit when unmatched <= 0;
         part := least(unmatched, bought.open_quantity);
         unmatched := unmatched - part;
@@ -85,6 +79,7 @@ begin
         insert into returned_line values (line.member_id, bought.order_no, bought.line_no, line.order_no, line.line_no, part,
             case when bought.is_eligible then part * bought.unit_price else 0 end, due);
     end loop;
+    if not (final or has_any) then return false; end if;
     if before < (select seq from wallet where member_id = line.member_id) then
         perform remember_posting(line.member_id, 'return', ref,
             request_hash('return', line.sku, line.quantity::text, line.original_order_no, line.placed_at::text),
@@ -103,7 +98,7 @@ end $$;
 
 create function post_returns(members bigint [], through date, run bigint, final boolean) returns bigint language plpgsql
 security definer
-set search_path = pg_catalog, points, pg_temp as $$
+set search_path = pg_catalog, points, pg_temp set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare line return_line; posted bigint := 0;
 begin
     for line in
@@ -118,7 +113,7 @@ end $$;
 
 create function post_cancellations(members bigint [], through date, run bigint) returns bigint language plpgsql
 security definer
-set search_path = pg_catalog, points, pg_temp as $$
+set search_path = pg_catalog, points, pg_temp set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare c record; posted bigint := 0;
 begin
     for c in
@@ -136,7 +131,7 @@ end $$;
 
 create function post_redemptions(members bigint [], through date, run bigint, final boolean) returns bigint language plpgsql
 security definer
-set search_path = pg_catalog, points, pg_temp as $$
+set search_path = pg_catalog, points, pg_temp set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare r redemption; w wallet; book date; posted bigint := 0; journal uuid;
 begin
     for r in

@@ -53,14 +53,15 @@ create trigger append_only_truncate before truncate on approval for each stateme
 -- Writers insert complete rows (seq, balance_after, debt_after, lot_remaining_after). This statement trigger
 -- accepts them only when they continue the stored wallet and lot exactly, and then moves both: compare-and-swap
 -- on the old balance, so that a row computed from anything but the current state is refused whole.
--- A few rows (a till's spend) are applied one by one, which costs a third; many are applied set by set, in the same
--- transition. There hash and merge joins are off, because the cached plan must serve ten rows and 100,000 alike
--- without reading every wallet; the settings count when the plan is made.
+-- A few rows (a till's spend) are applied one by one, which costs a third; many are applied set by set. The sets are
+-- planned for every statement (execute): a plan kept from when the tables were small would compare every lot with every
+-- entry. They go by key, never by reading every wallet or lot: no sequential scans, no hash or merge joins.
 create function apply_entries() returns trigger language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp
+set enable_seqscan = off
 as $$
 declare
-    few constant int := 4;
+    few constant int := 8;
     n bigint;
     day date;
     last_day date;
@@ -117,18 +118,19 @@ begin
 
     was := array[current_setting('enable_hashjoin'), current_setting('enable_mergejoin'), current_setting('jit')];
     perform set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true);
+    execute $set$
     with chained as (
         select member_id, seq, book_date, balance_after, debt_after, sign * points as moved,
             case kind when 'owe' then points when 'repay' then -points else 0 end as owed,
-            lag(seq) over w as seq_before, lag(balance_after) over w as balance_before, lag(debt_after) over w as debt_before
+            lag(seq) over w as seq_before, lag(balance_after) over w as balance_before, lag(debt_after) over w as debt_before,
+            lead(seq) over w is null as is_last
         from new_rows
         window w as (partition by member_id order by seq)
     ), change as (
         select member_id, min(seq) - 1 as seq_before, max(seq) as seq_after, min(book_date) as book_date,
             min(balance_after - moved) filter (where seq_before is null) as balance_before,
             min(debt_after - owed) filter (where seq_before is null) as debt_before,
-            (array_agg(balance_after order by seq desc))[1] as balance_after,
-            (array_agg(debt_after order by seq desc))[1] as debt_after,
+            min(balance_after) filter (where is_last) as balance_after, min(debt_after) filter (where is_last) as debt_after,
             min(book_date) = max(book_date) and bool_and(seq_before is null or (seq = seq_before + 1
                 and balance_after = balance_before + moved and debt_after = debt_before + owed)) as chains
         from chained
@@ -141,23 +143,26 @@ begin
             and w.debt = c.debt_before and w.last_book <= c.book_date
         returning 1
     )
-    select (select count(*) from change), (select count(*) from applied) into asked, done;
+    select (select count(*) from change), (select count(*) from applied)
+    $set$ into asked, done;
     if asked <> done then
         raise exception '% of % members: entries do not continue their wallet', asked - done, asked
             using errcode = 'PL010', hint = 'Lock the wallet first, then compute seq and balance_after from it.';
     end if;
 
+    execute $set$
     with chained as (
         select member_id, lot_seq, lot_remaining_after, seq, kind, source, points, effective_on, usable_from, valid_through,
             case when seq = lot_seq then 0 else sign * points end as moved,
-            lag(lot_remaining_after) over (partition by member_id, lot_seq order by seq) as remaining_before,
+            lag(lot_remaining_after) over w as remaining_before, lead(seq) over w is null as is_last,
             kind in ('spend', 'transfer_out') and source <> 'capture' as is_spent
         from new_rows
         where lot_seq is not null
+        window w as (partition by member_id, lot_seq order by seq)
     ), change as (
         select member_id, lot_seq, bool_or(seq = lot_seq) as opens,
             min(lot_remaining_after - moved) filter (where remaining_before is null) as remaining_before,
-            (array_agg(lot_remaining_after order by seq desc))[1] as remaining_after,
+            min(lot_remaining_after) filter (where is_last) as remaining_after,
             bool_and(remaining_before is null or lot_remaining_after = remaining_before + moved) as chains,
             coalesce(sum(points) filter (where kind = 'expire'), 0)::bigint as expired,
             min(effective_on) filter (where kind = 'expire') as expired_on,
@@ -188,7 +193,8 @@ begin
                 or (l.usable_from <= c.first_spent_on and coalesce(l.valid_through >= c.last_spent_on, true)))
         returning 1
     )
-    select (select count(*) from change), (select count(*) from opened) + (select count(*) from applied) into asked, done;
+    select (select count(*) from change), (select count(*) from opened) + (select count(*) from applied)
+    $set$ into asked, done;
     if asked <> done then
         raise exception '% of % lots: entries do not continue their lot, or take one that may not be taken on that day',
             asked - done, asked using errcode = 'PL011';
@@ -241,6 +247,10 @@ begin
                         for each statement execute function points.refuse_change()', name);
         execute format('alter table points.%I enable always trigger append_only_truncate', name);
         execute format('alter table points.%I enable always trigger append_only', name);
+        -- fires only for an insert that names the partition, which would pass by apply_entries
+        execute format('create trigger through_entry_only before insert on points.%I
+                        for each statement execute function points.refuse_change()', name);
+        execute format('alter table points.%I enable always trigger through_entry_only', name);
     end if;
     insert into book_day (book_date) values (day) on conflict do nothing;
 end $$;

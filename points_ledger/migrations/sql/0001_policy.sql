@@ -11,7 +11,7 @@ select
     coalesce((document #>> '{earn,daily_cap}')::bigint, 0) as daily_cap,
     coalesce((document #>> '{earn,usable_after_days}')::int, 0) as usable_after_days,
     document #>> '{expiry,basis}' as expiry_basis,
-    coalesce(document #>> '{expiry,months}', document #>> '{expiry,min_age_months}')::int as expiry_months,  -- calendar: the least age
+    (document #>> '{expiry,months}')::int as expiry_months,  -- of a calendar: the least age
     coalesce(document #>> '{expiry,round_up_to}', 'day') as round_up_to,
     coalesce(document #>> '{expiry,month_day}', '12-31') as month_day,
     document #>> '{refund,policy}' as refund_policy,

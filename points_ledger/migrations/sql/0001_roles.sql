@@ -19,9 +19,10 @@ grant execute on function spend(text, bigint, date, text, text, text, bigint),
     hold(text, bigint, date, date, text), capture(text, text, bigint, date), release(text, text, date)
     to loyalty_api, loyalty_batch;
 
--- the flows: insert entries (the trigger applies them), never change one; move what waits
+-- the flows: insert entries (the trigger applies them), never change one; move what waits. Not approval_id and not
+-- reversal_of: what needs an approval, and what reverses, goes through the verbs that look at it.
 grant insert (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after, balance_after,
-    debt_after, reversal_of, approval_id, run_id, usable_from, valid_through, policy_version, kind, source, source_ref, reason)
+    debt_after, run_id, usable_from, valid_through, policy_version, kind, source, source_ref, reason)
     on entry to loyalty_batch;
 grant insert on posting_key, order_earning, feed_file, feed_total, shop_order, order_line, return_line, redemption, cancellation, finding,
     policy_version, policy_rule, run to loyalty_batch;

@@ -146,9 +146,9 @@ create table entry (
     valid_through date,
     policy_version int,
     sign smallint generated always as (
-        case kind
-            when 'earn' then 1 when 'spend_reversal' then 1 when 'reinstate' then 1
-            when 'transfer_in' then 1 when 'adjust_up' then 1 when 'owe' then 0 else -1
+        -- lists, not a branch for each kind: Postgres reads this expression anew for every statement that inserts
+        case when kind in ('earn', 'spend_reversal', 'reinstate', 'transfer_in', 'adjust_up') then 1
+            when kind = 'owe' then 0 else -1
         end) stored,
     kind text not null,
     source text not null check (source <> ''),

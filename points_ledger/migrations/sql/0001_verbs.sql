@@ -17,6 +17,20 @@ begin
     return found_id;
 end $$;
 
+-- Refuses what no till can mean: no day, no reference, or a day far ahead of the open one (a clock that is wrong would
+-- move the member's books into the future, and the shop's own orders of these days after it).
+create function refuse_nonsense(day date, source text, source_ref text) returns void language plpgsql stable
+set search_path = pg_catalog, points, pg_temp as $$
+declare newest constant date := coalesce(last_closed() + 1, (select min(effective_from) from policy_version)) + 31;
+begin
+    if day is null or coalesce(source, '') = '' or coalesce(source_ref, '') = '' then
+        raise exception 'a day, a source and a reference are needed' using errcode = 'PL009';
+    end if;
+    if day > newest then
+        raise exception 'business date % is more than 31 days ahead of the open one', day using errcode = 'PL008';
+    end if;
+end $$;
+
 -- The book date of an event of `day`: never before a day that is closed, never before the member's last entry.
 create function book_date_for(day date, last_book date) returns date language sql stable as $$
     select greatest(day, last_book, points.last_closed() + 1)
@@ -52,7 +66,13 @@ create function take_points(
     src text, ref text, run bigint, policy int, why text, approval bigint
 ) returns bigint language plpgsql as $$
 declare
-    l record;
+    -- a declared cursor is planned for its first rows: it walks the index of open lots in order and stops early
+    usable cursor for
+        select x.lot_seq, x.remaining, x.remaining - x.held as free
+        from points.lot x
+        where x.member_id = member and x.is_open and x.remaining > x.held
+            and x.usable_from <= day and (x.valid_through is null or day <= x.valid_through)
+        order by x.valid_through nulls last, x.lot_seq;
     take bigint;
     total bigint := 0;
     lots bigint [];
@@ -60,13 +80,7 @@ declare
     left_over bigint [];
     totals bigint [];
 begin
-    for l in
-        select x.lot_seq, x.remaining, x.remaining - x.held as free
-        from points.lot x
-        where x.member_id = member and x.is_open and x.remaining > x.held
-            and x.usable_from <= day and (x.valid_through is null or day <= x.valid_through)
-        order by x.valid_through nulls last, x.lot_seq
-    loop
+    for l in usable loop
         take := least(l.free, wanted - total);
         total := total + take;
         lots := lots || l.lot_seq;
@@ -136,6 +150,7 @@ begin
     if not found then
         raise exception 'member % is not known', member_no using errcode = 'PL004';
     end if;
+    perform refuse_nonsense(day, source, source_ref);
     if amount is null or amount <= 0 then
         raise exception 'points must be a positive whole number' using errcode = 'PL009';
     end if;
@@ -278,6 +293,7 @@ declare
     piece record;
     received constant text := from_member_no || '/' || source_ref;
 begin
+    perform refuse_nonsense(day, 'transfer', source_ref);
     if amount is null or amount <= 0 then
         raise exception 'points must be a positive whole number' using errcode = 'PL009';
     end if;
@@ -314,6 +330,10 @@ declare
     member constant bigint := member_by_no(member_no);
     known hold;
 begin
+    perform refuse_nonsense(day, 'hold', hold_no);
+    if through is null or through < day then
+        raise exception 'a hold ends on a day that is not before it begins' using errcode = 'PL009';
+    end if;
     if amount is null or amount <= 0 then
         raise exception 'points must be a positive whole number' using errcode = 'PL009';
     end if;
@@ -374,6 +394,7 @@ declare
     w wallet;
     book date;
 begin
+    perform refuse_nonsense(day, 'capture', hold_no);
     if amount is null or amount <= 0 then
         raise exception 'points must be a positive whole number' using errcode = 'PL009';
     end if;
@@ -403,6 +424,7 @@ create function release(member_no text, hold_no text, day date) returns void lan
 set search_path = pg_catalog, points, pg_temp as $$
 declare member constant bigint := member_by_no(member_no);
 begin
+    perform refuse_nonsense(day, 'release', hold_no);
     perform from wallet where member_id = member for no key update;
     perform end_hold(member, hold_no, 'released', 0, day);
 end $$;

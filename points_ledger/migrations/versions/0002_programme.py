@@ -1,0 +1,36 @@
+"""The programme: tiers, and what changes need. Runs before the new code; the old code does not see it.
+
+Revision ID: 0002
+Revises: 0001
+"""
+
+from importlib import resources
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+PARTS = ("rules", "policy", "tiers", "adjustments", "undo", "transfers")
+
+
+def upgrade() -> None:
+    """Create the parts as ``loyalty_owner``."""
+    _run("GRANT loyalty_owner TO CURRENT_USER; SET LOCAL ROLE loyalty_owner; SET LOCAL search_path = points, pg_catalog;")
+    for part in PARTS:
+        _run(resources.files("points_ledger.migrations").joinpath(f"sql/0002_{part}.sql").read_text("utf-8"))
+    _run("RESET search_path; RESET ROLE;")
+
+
+def downgrade() -> None:
+    """Refused: decisions that were made are not undone by dropping them."""
+    raise NotImplementedError("decisions that were made are not undone by dropping them; restore a backup instead")
+
+
+def _run(sql: str) -> None:
+    # Straight to the driver: SQLAlchemy would take the colons of casts for parameters.
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute(sql)
+    cursor.close()

@@ -1,0 +1,76 @@
+"""Tiers at the close of a business date: who rises, who stays, who falls one step, each with its reason.
+
+Looks at the members whose metric moved that day and at those whose validity and grace run out, never at all members.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+
+from points_ledger.events import CHUNK, chunks
+from points_ledger.queries import statement
+
+
+@dataclass(frozen=True)
+class TierReview:
+    """Decisions of one review. Counts, for progress; the figures of a run are counted from the ledger."""
+
+    upgrades: int = 0
+    renewals: int = 0
+    downgrades: int = 0
+
+
+def has_tiers(connection: Connection, *, day: dt.date) -> bool:
+    """Whether the version in force on a day has tiers at all."""
+    return bool(
+        connection.execute(
+            text("SELECT EXISTS (SELECT FROM points.policy_tier WHERE version = points.version_on(:day))"), {"day": day}
+        ).scalar_one()
+    )
+
+
+def members_to_review(connection: Connection, *, day: dt.date) -> Sequence[int]:
+    """Members with an entry that moves the metric booked on the day, or with a review due by it; in order."""
+    return connection.execute(statement("members_to_review"), {"day": day}).scalars().all()
+
+
+def review(
+    engine: Engine,
+    *,
+    day: dt.date,
+    run_id: int | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> TierReview:
+    """Decide the tiers that members hold from the next day on; safe to repeat.
+
+    Lowering comes first: a member who falls and has meanwhile earned a higher tier rises again the same night.
+    """
+    with engine.begin() as connection:
+        members = members_to_review(connection, day=day) if has_tiers(connection, day=day) else ()
+    upgrades = renewals = downgrades = done = 0
+    for chunk in chunks(members, CHUNK):
+        values = {"members": chunk, "day": day, "run_id": run_id}
+        with engine.begin() as connection:
+            connection.execute(text("SELECT points.lock_wallets(CAST(:members AS bigint []), true)"), values)
+            due = connection.execute(statement("review_due_tiers"), values).one()
+            upgrades += connection.execute(statement("upgrade_tiers"), values).scalar_one()
+            renewals, downgrades = renewals + due.renewals, downgrades + due.downgrades
+        done += len(chunk)
+        if progress:
+            progress(done, len(members))
+    return TierReview(upgrades, renewals, downgrades)
+
+
+def at_risk(connection: Connection, *, day: dt.date, within_days: int) -> list[dict[str, Any]]:
+    """Who will fall within so many days unless they earn more, and how much keeps them. Soonest first."""
+    rows = connection.execute(statement("tiers_at_risk"), {"day": day, "within_days": within_days})
+    return [dict(row._mapping) for row in rows]
+
+
+def holders(connection: Connection, *, through: dt.date) -> dict[str, int]:
+    """Members with at least one entry booked by a day, by the tier they hold the day after it."""
+    rows = connection.execute(statement("tier_holders"), {"through": through}).tuples()
+    return dict(rows.all())
