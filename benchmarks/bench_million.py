@@ -28,7 +28,8 @@ LIMIT_MB = 500
 DAYS = 20  # the ledger's days before the night
 
 PREPARE = """
-update points.book_day set status = 'closed', closed_at = clock_timestamp() where book_date <= '{earned}';
+update points.book_day set status = 'closed', closed_at = clock_timestamp()
+    where book_date <= '{earned}' and status = 'open';
 insert into points.run (job, business_date, status, finished_at) values ('close-night', '{earned}', 'done', clock_timestamp());
 insert into points.feed_file (feed, name, sha256, layout) values ('redemptions', 'generated', 'none', 'none');
 insert into points.redemption (redemption_no, member_no, redeemed_at, effective_on, points, fingerprint, file_id)

@@ -7,11 +7,12 @@ killed anywhere, the next call goes on, and the ledger's totals are the same.
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
 from points_ledger import events, expiry, gates, runs, tiers
 from points_ledger.errors import LedgerError, WaitsForPerson
@@ -80,12 +81,10 @@ def recorded(engine: Engine, night: Night) -> Iterator[None]:
     try:
         yield
     except WaitsForPerson as waiting:
-        with engine.begin() as connection:
-            runs.stop(connection, night.run_id, "waiting", str(waiting))
+        _stop(engine, night, "waiting", str(waiting))
         raise
     except Exception as error:
-        with engine.begin() as connection:
-            runs.stop(connection, night.run_id, "failed", f"{type(error).__name__}: {error}"[:2000])
+        _stop(engine, night, "failed", f"{type(error).__name__}: {error}"[:2000])
         raise
 
 
@@ -171,6 +170,12 @@ def finish(engine: Engine, night: Night) -> NightResult:
         totals = dict(row._mapping)
         runs.finish(connection, night.run_id, totals)
     return NightResult(night.business_date, night.run_id, totals)
+
+
+def _stop(engine: Engine, night: Night, status: str, message: str) -> None:
+    # A server that is down cannot be told why; the error itself must reach whoever called.
+    with suppress(OperationalError), engine.begin() as connection:
+        runs.stop(connection, night.run_id, status, message)
 
 
 def _is_closed(connection: Connection, night: Night) -> bool:
