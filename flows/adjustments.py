@@ -13,24 +13,25 @@ from tasks.approvals import waits_for_approval
 
 @flow(name="adjust-points", flow_run_name="adjust-points {member_no}")
 def adjust_points(
-    member_no: Annotated[str, Field(title="Member number", description="As on the card. No names.")],
-    direction: Annotated[Literal["give", "take"], Field(description="Give points to the member, or take them away.")],
-    points: Annotated[
-        int, Field(ge=1, description="How many. What one login may propose at once and a day is limited.")
-    ],
-    reason_code: Annotated[str, Field(description="One of reason_codes in the programme file, such as goodwill.")],
-    reason: Annotated[
-        str, Field(min_length=10, description="What the second person has to know. At least 10 letters.")
-    ],
-    valid_through: Annotated[
-        dt.date | None,
-        Field(description="Points given: their last valid day. Empty: as long as points earned today."),
-    ] = None,
+    member_no: str,
+    direction: Literal["give", "take"],
+    points: Annotated[int, Field(ge=1)],
+    reason_code: str,
+    reason: Annotated[str, Field(min_length=10)],
+    valid_through: dt.date | None = None,
 ) -> State[Any]:
     """Propose an adjustment. It posts nothing: a second person does, with `loyalty approve`, under a login of their own.
 
     The run ends at once, in the state WaitsForApproval, whose message holds the command. The same proposal again, while
     it waits, asks once.
+
+    Args:
+        member_no: The member's number, as on the card. No names.
+        direction: Give points to the member, or take them away.
+        points: How many. What one login may propose at once, and in a day, is limited by the programme.
+        reason_code: One of reason_codes in the programme file, such as goodwill.
+        reason: What the second person has to know; at least 10 letters. It stands in the member's story for ever.
+        valid_through: The last valid day of points that are given. Empty: as long as points earned today.
     """
     return waits_for_approval(
         propose_step(member_no, direction, points, reason_code, reason, valid_through, return_state=True)

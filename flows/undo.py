@@ -14,22 +14,21 @@ from tasks.undo import carry_out_step, plan_step, propose_step, standing
 
 @flow(name="undo-run", flow_run_name="undo-run {run}")
 def undo_run(
-    run: Annotated[
-        int, Field(ge=1, description="The number of the run, as `loyalty status` and its artifact show it.")
-    ],
-    spent: Annotated[
-        Literal["debt", "waive"],
-        Field(description="Points that are spent already: owed by the member (debt), or left to them (waive)."),
-    ] = "debt",
-    propose: Annotated[bool, Field(description="Off: only show the plan. On: put it before a second person.")] = False,
-    reason: Annotated[
-        str, Field(description="With propose: what the second person has to know. At least 10 letters.")
-    ] = "",
+    run: Annotated[int, Field(ge=1)],
+    spent: Literal["debt", "waive"] = "debt",
+    propose: bool = False,
+    reason: str = "",
 ) -> dict[str, Any] | State[Any]:
     """Plan the undo of a run: every entry answered by one that points at it. The plan changes nothing.
 
     With `propose` the run ends in the state WaitsForApproval; `loyalty approve` by a second person carries it out. Started
     again after an approval whose undo was cut short, it finishes that undo.
+
+    Args:
+        run: The number of the run to undo, as its artifact and `loyalty status` show it.
+        spent: Points that are spent already are owed by the member (debt), or left to them (waive).
+        propose: Off: only show the plan. On: put it before a second person.
+        reason: With propose: what the second person has to know; at least 10 letters.
     """
     known = standing(run)
     if known is not None and known.approved_by is not None:

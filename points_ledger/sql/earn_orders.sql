@@ -8,7 +8,7 @@
 with due as (
     select
         o.member_id, o.order_no, o.placed_at, o.effective_on, o.store, o.channel, o.purchase_amount, o.fingerprint,
-        p.version, p.stacking, p.daily_cap, p.usable_after_days, p.valid_through, m.groups,
+        p.version, p.stacking, p.needs_multiplier, p.needs_bonus, p.daily_cap, p.usable_after_days, p.valid_through, m.groups,
         left(m.birthday_md, 2)::int = extract(month from o.effective_on) as is_birthday_month,
         case when p.needs_tier then points.tier_on(o.member_id, o.effective_on) end as tier,
         case when p.needs_first_order then not exists (
@@ -20,7 +20,7 @@ with due as (
     inner join (
         -- once a day, not once an order: the version in force, and how long its points live
         select day.effective_on, v.version, v.daily_cap, v.usable_after_days, d.document #>> '{earn,stacking}' as stacking,
-            n.tiers as needs_tier, n.first_order as needs_first_order,
+            n.multipliers as needs_multiplier, n.bonuses as needs_bonus, n.tiers as needs_tier, n.first_order as needs_first_order,
             points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through
         from (
             select x.effective_on, points.version_on(x.effective_on) as version
@@ -40,7 +40,7 @@ bonuses as (
     select d.member_id, d.order_no, array_agg(r.position order by r.position) as bonuses, sum(r.amount)::bigint as points
     from due as d
     inner join points.policy_rule as r on r.version = d.version and r.kind = 'bonus'
-    where exists (
+    where d.needs_bonus and exists (
         select from points.order_line as l
         where l.member_id = d.member_id and l.order_no = d.order_no and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
             d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month))
@@ -75,13 +75,27 @@ uncapped as (
             order by r.position limit 1
         ) as rate
         cross join lateral (
-            select
-                coalesce(case d.stacking when 'multiply' then string_agg(r.position::text, '+' order by r.position)
-                    else (array_agg(r.position::text order by r.amount desc, r.position))[1] end, '0') as positions,
-                coalesce(case d.stacking when 'multiply' then points.product(r.amount) else max(r.amount) end, 1) as factor
-            from points.policy_rule as r
-            where r.version = d.version and r.kind = 'multiplier' and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
-                d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month)
+            -- the first branch that yields a row is the answer; a version without multipliers goes straight to the last
+            (
+                select r.position::text as positions, r.amount as factor
+                from points.policy_rule as r
+                where d.needs_multiplier and d.stacking = 'best' and r.version = d.version and r.kind = 'multiplier'
+                    and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
+                        d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month)
+                order by r.amount desc, r.position limit 1
+            )
+            union all
+            (
+                select string_agg(r.position::text, '+' order by r.position), points.product(r.amount)
+                from points.policy_rule as r
+                where d.needs_multiplier and d.stacking = 'multiply' and r.version = d.version and r.kind = 'multiplier'
+                    and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
+                        d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month)
+                having count(*) > 0
+            )
+            union all
+            select '0', 1
+            limit 1
         ) as multiplier
     ) as c
     left join bonuses as b on b.member_id = d.member_id and b.order_no = d.order_no

@@ -41,6 +41,17 @@ def shop(ledger, monkeypatch):
     steps.engine.cache_clear()
 
 
+@pytest.mark.parametrize("form", [adjust_points, reinstate_points, undo_run], ids=lambda form: form.name)
+def test_a_form_explains_each_of_its_fields(form):
+    fields = form.parameters.properties
+
+    assert [name for name, field in fields.items() if len(field.get("description") or "") < 20] == []
+    choices = {name: field["enum"] for name, field in fields.items() if "enum" in field}
+    assert choices == {"adjust-points": {"direction": ["give", "take"]}, "undo-run": {"spent": ["debt", "waive"]}}.get(
+        form.name, {}
+    )
+
+
 def test_an_adjustment_ends_waiting_and_the_approval_posts_it(shop):
     state = adjust_points(
         member_no="m1", direction="give", points=25, reason_code="goodwill", reason="the parcel was late", return_state=True

@@ -116,6 +116,22 @@ def test_held_points_count_as_spent(ledger):
     assert ledger.balance("m1") == (30, 30)
 
 
+def test_points_of_a_cancelled_redemption_are_taken_from_a_lot_that_lapsed_while_it_was_held(ledger):
+    ledger.start(expiry=SOON)
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
+    ledger.redemptions("P1,m1,2026-01-01 11:00,60")
+    ledger.cancellations("P1,2026-01-02 10:00")
+    ledger.close("2026-01-02")
+    ledger.rows("SELECT points.hold('m1', 10, '2026-01-03', '2026-01-20', 'H1')", login="api")
+    ledger.close("2026-01-04")
+    assert ledger.lots("m1") == [(100, 100, "2026-01-03")]
+
+    undone(ledger, "2026-01-02", on="2026-01-05")
+
+    assert tail(ledger, "m1", 1) == [("claw_back", 60)]  # no spend takes a lapsed lot (I6)
+    assert ledger.balance("m1") == (40, 0)
+
+
 def test_points_given_away_stay_with_their_taker_and_are_owed_by_the_giver(ledger):
     ledger.start(expiry=NEVER)
     ledger.members("m2")
@@ -490,18 +506,24 @@ def test_nothing_is_undone_before_a_second_person_has_approved_it(ledger):
         mine = undo.propose(connection, run_id=10, spent="debt", figures=undo.Figures(), reason=WHY)
     with pytest.raises(errors.SamePerson):
         approve(ledger, mine)
-    # a run that names an approval which is about something else
-    other = ledger.one(
+    # runs that name an approval which is about something else: an adjustment, another run
+    adjustment = ledger.one(
         "SELECT points.propose_adjustment('m000', 5, '2026-01-11', NULL, 'goodwill', 'for the late parcel')",
         login="batch",
     )
-    ledger.rows("SELECT points.approve(:id)", login="approver", id=other)
-    forged = ledger.one(
-        "INSERT INTO points.run (job, business_date, undoes, approval_id) VALUES ('undo-run', '2026-01-11', 10, :id) RETURNING run_id",
-        login="batch", id=other,
-    )  # fmt: skip
-    with pytest.raises(errors.UnknownEvent), errors.translated():
-        ledger.rows("SELECT points.undo_members(:run, ARRAY[1], true)", login="batch", run=forged)
+    for other in (adjustment, propose(ledger, 9, on="2026-01-11")[0]):
+        ledger.rows("SELECT points.approve(:id)", login="approver", id=other)
+        with ledger.engine().connect() as connection, connection.begin() as transaction:
+            forged = connection.execute(
+                text(
+                    "INSERT INTO points.run (job, business_date, undoes, approval_id)"
+                    " VALUES ('undo-run', '2026-01-11', 10, :id) RETURNING run_id"
+                ),
+                {"id": other},
+            ).scalar_one()
+            with pytest.raises(errors.UnknownEvent), errors.translated():
+                connection.execute(text("SELECT points.undo_members(:run, ARRAY[1], true)"), {"run": forged})
+            transaction.rollback()
     assert wallets(ledger) == before
 
 

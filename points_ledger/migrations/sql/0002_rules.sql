@@ -43,7 +43,7 @@ $$;
 -- What the statements have to look up only when a version asks for it.
 create view policy_needs as
 select version, bool_or(tiers is not null) as tiers, bool_or(first_order is not null) as first_order,
-    bool_or(kind = 'bonus') as bonuses
+    bool_or(kind = 'multiplier') as multipliers, bool_or(kind = 'bonus') as bonuses
 from policy_rule
 group by version;
 
