@@ -30,7 +30,7 @@ check: .venv/.ready ## lint, formatting and types
 	@.venv/bin/mypy
 
 bench: .venv/.ready ## the benchmarks, each against its yardstick
-	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file"; done
+	@.venv/bin/python benchmarks/run_all.py
 
 test-pg16: .venv/.ready ## the suite on PostgreSQL 16, from a wheel
 	@sh infra/ci/test_postgres_16.sh

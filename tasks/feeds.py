@@ -1,7 +1,7 @@
 """Steps of an import: take a file in whole, then post what belongs to the open business date."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from infra.feed_files import open_feed
 from infra.feed_layouts import FeedRefused, load_layout
-from points_ledger import events, feeds, members, orders, redemptions, totals
+from points_ledger import events, feeds, members, orders, redemptions, runs, totals
 from points_ledger.errors import ImplausibleValue, translated
 from tasks import ledger
 
@@ -66,18 +66,28 @@ def import_feed(
             raise FeedRefused(
                 path, line, column, f'"{found.value}" {found.why}: correct it, or the layout, and import again'
             ) from found
-    return Imported(result, post_open_day(on_members) if not result.is_known else events.Posted())
+    if result.is_known:
+        return Imported(result, events.Posted())
+    return Imported(result, post_open_day(f"import-{feed}-{result.file_id}", on_members))
 
 
-def post_open_day(on_members: Callable[[int, int], None] | None = None) -> events.Posted:
-    """Post what waits for the open business date or an earlier one; what cannot be posted yet goes on waiting."""
+def post_open_day(job: str, on_members: Callable[[int, int], None] | None = None) -> events.Posted:
+    """Post what waits for the open business date or an earlier one; what cannot be posted yet goes on waiting.
+
+    A run of its own, so that ``loyalty undo`` reaches its entries. What a killed one leaves is posted by the night.
+    """
     engine = ledger.engine()
     with engine.connect() as connection:
         closed = totals.last_closed(connection)
-    policy = ledger.policy()
-    day = policy.starts_on if closed is None else totals.day_after(closed)
+    day = ledger.policy().starts_on if closed is None else totals.day_after(closed)
     with translated():
-        return events.post(engine, through=day, run_id=None, final=False, progress=on_members)
+        with engine.begin() as connection:
+            run_id = runs.claim(connection, job, day, code_version=ledger.code_version(), flow_run_id=None)
+        posted = events.post(engine, through=day, run_id=run_id, final=False, progress=on_members)
+        if run_id is not None:
+            with engine.begin() as connection:
+                runs.finish(connection, run_id, asdict(posted))
+    return posted
 
 
 @task(

@@ -6,7 +6,7 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 from sqlalchemy.exc import OperationalError
 
 from points_ledger.errors import InvalidRequest, LedgerError
@@ -37,13 +37,16 @@ def propose_programme(
 def final_state(state: State[Any]) -> State[Any] | dict[str, Any]:
     """The flow's end: the row when nothing is left to do, else a state named after what has to be done.
 
-    A change that waits ends the run; the approval puts it in force without another one.
+    A change that waits ends the run, completed: nobody is to be woken for it. The approval puts it in force without
+    another run.
     """
     found: Any = state.result(raise_on_failure=False)
     if state.is_completed():
         _publish(found)
         return (
-            Failed(name="WaitsForApproval", message=policy.what_is_next(found)) if found["state"] == "waits" else found
+            Completed(name="WaitsForApproval", message=policy.what_is_next(found))
+            if found["state"] == "waits"
+            else found
         )
     if isinstance(found, (LedgerError, *INPUT_REFUSED)):
         return Failed(name=type(found).__name__, message=str(found))

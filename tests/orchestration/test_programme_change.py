@@ -74,7 +74,7 @@ def test_a_change_that_gives_more_completes_and_is_in_force(shop, tmp_path):
 def test_a_change_that_takes_away_ends_in_a_state_that_says_what_it_waits_for(shop):
     states = [run("2026-02-10", programme_text=PROGRAMME.format(rate="0.5")) for _ in range(2)]  # started twice
 
-    assert {(state.type.value, state.name) for state in states} == {("FAILED", "WaitsForApproval")}
+    assert {(state.type.value, state.name) for state in states} == {("COMPLETED", "WaitsForApproval")}
     assert states[0].message == states[1].message
     assert "loyalty policy approve 1" in states[0].message
     assert "**takes away**" in Artifact.get("change-policy").data

@@ -165,15 +165,16 @@ def test_a_correction_takes_two_people(loyalty, ledger, shop):
     code, _, error = loyalty("approve", 1)
     assert (code, "dealt with already" in error) == (2, True)
 
-    assert "Nothing of run 1 is left to undo" in loyalty("undo", 1)[1]  # the import had posted the first day itself
-    code, out, _ = loyalty("undo", 2)
+    # run 1 is the import, which posted the open day itself; so the night of that day, run 2, has nothing of its own
+    assert "Nothing of run 2 is left to undo" in loyalty("undo", 2)[1]
+    code, out, _ = loyalty("undo", 3)
     assert (code, "nothing was changed" in out) == (0, True)
-    code, out, _ = loyalty("undo", 2, "--propose", "--reason", "wrong rates on the second", "--json")
+    code, out, _ = loyalty("undo", 3, "--propose", "--reason", "wrong rates on the second", "--json")
     assert json.loads(out)["posted"] == {"claw_back": 40}
     assert loyalty("approve", json.loads(out)["approval_id"])[0] == 0
     assert ledger.balance("H2") == (0, 0)
-    assert "Run 2 is undone, by run 4" in loyalty("undo", 2)[1]
-    assert "taken back: undo of run 2" in loyalty("explain", "H2")[1]
+    assert "Run 3 is undone, by run 5" in loyalty("undo", 3)[1]
+    assert "taken back: undo of run 3" in loyalty("explain", "H2")[1]
     assert loyalty("verify")[0] == 0
 
 
@@ -200,3 +201,18 @@ def test_every_command_helps_with_an_example(loyalty):
         code, out, _ = loyalty(command, "--help")
         assert code == 0
         assert f"  loyalty {command}" in out
+
+
+def test_an_import_of_the_open_day_is_a_run_that_can_be_undone(loyalty, ledger, shop):
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+    loyalty("import", "orders", shop / "orders.csv")
+
+    [[run, job, status, entries]] = ledger.rows(
+        "SELECT r.run_id, r.job, r.status, count(e.*) FROM points.run r JOIN points.entry e USING (run_id) GROUP BY r.run_id"
+    )
+    assert (job, status, entries) == ("import-orders-1", "done", 1)
+    code, out, _ = loyalty("undo", run)
+
+    assert code == 0
+    assert "earn" in out
+    assert ledger.balance("H1") == (25, 0)  # shown, not done
