@@ -18,7 +18,9 @@ PARTS = ("rules", "policy", "tiers", "adjustments", "undo", "transfers")
 
 def upgrade() -> None:
     """Create the parts as ``loyalty_owner``."""
-    _run("GRANT loyalty_owner TO CURRENT_USER; SET LOCAL ROLE loyalty_owner; SET LOCAL search_path = points, pg_catalog;")
+    _run(
+        "GRANT loyalty_owner TO CURRENT_USER; SET LOCAL ROLE loyalty_owner; SET LOCAL search_path = points, pg_catalog;"
+    )
     for part in PARTS:
         _run(resources.files("points_ledger.migrations").joinpath(f"sql/0002_{part}.sql").read_text("utf-8"))
     _run("RESET search_path; RESET ROLE;")
