@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra.demo_shop import write_shop
 from sqlalchemy import text
 
 from infra import prefect_api
+from infra.demo_shop import write_shop
 from infra.settings import settings
 from points_ledger import totals
 from points_ledger.queries import statement
