@@ -29,14 +29,6 @@ def claim(
     return None if run is None else int(run)
 
 
-def record_plan(connection: Connection, run_id: int, plan: dict[str, Any]) -> None:
-    """Keep what the run means to do, before it does it."""
-    connection.execute(
-        text("UPDATE points.run SET plan = CAST(:plan AS jsonb) WHERE run_id = :run_id"),
-        {"run_id": run_id, "plan": json.dumps(plan)},
-    )
-
-
 def finish(connection: Connection, run_id: int, totals: dict[str, Any]) -> None:
     """Mark a run done, with totals counted from the ledger."""
     connection.execute(

@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import text
-
 from infra import prefect_api
 from infra.demo_shop import write_shop
 from infra.settings import settings
@@ -86,9 +84,3 @@ def telling_member() -> str | None:
     with ledger.engine().connect() as connection:
         found: str | None = connection.execute(statement("telling_member")).scalar_one_or_none()
         return found
-
-
-def count_members() -> int:
-    """Members with a wallet."""
-    with ledger.engine().connect() as connection:
-        return int(connection.execute(text("SELECT count(*) FROM points.wallet")).scalar_one())
