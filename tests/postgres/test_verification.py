@@ -10,10 +10,7 @@ TAMPERED = {
     "I2": ["UPDATE points.lot SET valid_through = valid_through + 30 WHERE member_id = 1 AND lot_seq = 1"],
     "I3": ["UPDATE points.lot SET remaining = remaining - 1 WHERE member_id = 2 AND is_open"],
     "I4": ["UPDATE points.entry SET balance_after = balance_after + 5 WHERE member_id = 1 AND seq = 2"],
-    "I5": [
-        "ALTER TABLE points.entry DROP CONSTRAINT a_legal_kind",
-        "UPDATE points.entry SET kind = 'gift' WHERE member_id = 1 AND kind = 'spend'",
-    ],
+    "I5": ["UPDATE points.entry SET kind = 'gift' WHERE member_id = 1 AND kind = 'spend'"],
     "I6": ["UPDATE points.entry SET effective_on = '2026-06-01' WHERE member_id = 1 AND kind = 'spend'"],
     "I7": ["UPDATE points.lot SET valid_through = '2026-01-02' WHERE member_id = 2 AND is_open"],
     "I8": [
@@ -23,7 +20,7 @@ TAMPERED = {
     "I9": ["UPDATE points.entry SET recorded_at = recorded_at + interval '1 day' WHERE member_id = 1 AND seq = 1"],
     "I10": ["UPDATE points.entry SET reason = 'mended' WHERE member_id = 1 AND seq = 1"],
     "I11": [
-        "ALTER TABLE points.wallet DROP CONSTRAINT wallet_debt_check",
+        "ALTER TABLE points.wallet DROP CONSTRAINT nothing_negative_and_held_within_balance",
         "UPDATE points.wallet SET debt = -1 WHERE member_id = 1",
     ],
     "I12": ["UPDATE points.entry SET book_date = '2026-01-30' WHERE member_id = 1 AND seq = 1"],

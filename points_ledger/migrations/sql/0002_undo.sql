@@ -23,14 +23,8 @@ create unique index undone_once on run (undoes);
 drop index run_once;
 create unique index run_once on run (job, business_date) where undoes is null;
 
--- Weaker than before, so that what is there holds them; the check reads the ledger once. An entry called 'undo' has an
--- approval, which also keeps tills from taking that name; in return it may be of any kind and name what it answers.
-alter table entry drop constraint a_reversal_names_its_entry, drop constraint power_needs_an_approval;
-alter table entry
-add constraint a_reversal_names_its_entry check (
-    case when kind in ('spend_reversal', 'reinstate') then reversal_of is not null else reversal_of is null or source = 'undo' end),
-add constraint power_needs_an_approval check (
-    (kind in ('adjust_up', 'adjust_down', 'reinstate') or source = 'undo') = (approval_id is not null));
+-- An entry called 'undo' has an approval, which also keeps tills from taking that name; in return it may be of any kind
+-- and name what it answers (apply_entries).
 
 alter table redemption drop constraint redemption_state_check;
 alter table redemption add constraint redemption_state_check check (state in ('waiting', 'posted', 'refused', 'undone'));
