@@ -19,7 +19,7 @@ import kit
 from sqlalchemy import Engine, text
 
 from points_ledger import expiry
-from points_ledger.events import CHUNK, chunks
+from points_ledger.slices import CHUNK, chunks
 
 DUE = 2  # lots a member has to lapse each night
 LIVE = 4  # open lots a member keeps

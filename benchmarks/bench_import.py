@@ -1,8 +1,9 @@
 """Order import, from the file to the posted ledger, against the least that could be done with the same file.
 
 Ours: ``feeds.import_file`` (checked, typed, quarantined, stored order by order) and ``events.post`` (judged by the
-programme, posted with every guard, in commits of 500 members). The other side: COPY of the same file into a plain table
-and one INSERT…SELECT of entries. Lines a second; every round in a database of its own, cloned from the same template.
+programme, posted with every guard, in commits of 500 members, two at a time as LOYALTY_CONNECTIONS ships). The other
+side: COPY of the same file into a plain table and one INSERT…SELECT of entries. Lines a second; every round in a
+database of its own, cloned from the same template.
 
 The file is generated: about 20 lines an order as in a real wholesaler's shop, a quarter of the orders by guests, one
 line in fifty a return. The other side passes over returns, which ours matches one by one with what was bought: the same
@@ -118,7 +119,9 @@ def bare(engine: Engine, path: Path, lines: int) -> float:
 
 def main() -> None:
     """Both files, both sides in turn, one table."""
-    options = kit.arguments(__doc__, "lines of the file", 320_000, "Goal: 0.4 at about 20 lines an order.").parse_args()
+    parser = kit.arguments(__doc__, "lines of the file", 320_000, "Goal: 0.4 at about 20 lines an order.")
+    parser.add_argument("--connections", type=int, default=2, help="as LOYALTY_CONNECTIONS (default: 2)")
+    options = parser.parse_args()
     rows = []
     with kit.server(options.directory) as server, tempfile.TemporaryDirectory() as folder:
         template = server.ledger("imports")
@@ -137,7 +140,9 @@ def main() -> None:
 
             def fresh(login: str | None, counter: object = rounds, each: str = variant) -> Engine:
                 name = f"round_{each}_{next(counter)}"  # type: ignore[call-overload]
-                engine = server.engine(server.database(name, template="imports"), login)
+                engine = server.engine(
+                    server.database(name, template="imports"), login, connections=options.connections
+                )
                 kit.execute(engine, "CHECKPOINT") if login is None else None
                 return engine
 

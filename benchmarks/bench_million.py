@@ -41,7 +41,7 @@ insert into points.redemption (redemption_no, member_no, redeemed_at, effective_
 
 def run_night(url: str) -> None:
     """Close the night that is due, in this process; print its times, totals and memory as JSON."""
-    engine = sa.create_engine(url, isolation_level="READ COMMITTED")
+    engine = sa.create_engine(url, isolation_level="READ COMMITTED", execution_options={"connections": 2})
     steps: dict[str, float] = {}
     begun = [("", time.perf_counter())]
 

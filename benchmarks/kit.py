@@ -98,9 +98,13 @@ class Server:
         self.maintain(f"CREATE DATABASE {name} {locale}TEMPLATE {template}")
         return self.url.set(database=name)
 
-    def engine(self, url: sa.URL, login: str | None = None) -> Engine:
-        """An engine of a login on one of its databases; None = superuser."""
-        engine = sa.create_engine(url.set(username=login) if login else url, isolation_level="READ COMMITTED")
+    def engine(self, url: sa.URL, login: str | None = None, connections: int = 1) -> Engine:
+        """An engine of a login on one of its databases; None = superuser. ``connections``: how many a job uses at once."""
+        engine = sa.create_engine(
+            url.set(username=login) if login else url,
+            isolation_level="READ COMMITTED",
+            execution_options={"connections": connections},
+        )
         self._engines.append(engine)
         return engine
 

@@ -61,11 +61,12 @@ def ledger_url(settings: Settings, login: Login) -> str:
     return with_our_driver(url.get_secret_value()).render_as_string(hide_password=False)
 
 
-def engine(url: str, *, lock_timeout: str = "60s", statement_timeout: str = "1h", pool_size: int = 5) -> Engine:
+def engine(url: str, *, lock_timeout: str = "60s", statement_timeout: str = "1h", connections: int = 1) -> Engine:
     """An engine on the ledger: READ COMMITTED, named sessions, and no wait without an end.
 
     READ COMMITTED because a verb locks the wallet in one statement and reads it in a later one, which must see what
     the previous holder committed. The timeouts are Postgres's own: Prefect cannot interrupt a task on a thread.
+    ``connections`` is how many a job that works slice by slice uses at once.
     """
     address = with_our_driver(url)
     session = f"-c lock_timeout={lock_timeout} -c statement_timeout={statement_timeout} -c timezone=UTC"
@@ -75,7 +76,8 @@ def engine(url: str, *, lock_timeout: str = "60s", statement_timeout: str = "1h"
         address.difference_update_query(["options"]),
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
-        pool_size=pool_size,
+        pool_size=max(5, connections + 1),
+        execution_options={"connections": connections},
         connect_args={"application_name": "loyalty", "options": options},
     )
 

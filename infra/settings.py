@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     api_database_url: SecretStr | None = None
     auditor_database_url: SecretStr | None = None
     approver_database_url: SecretStr | None = None
+    connections: Annotated[int, Field(ge=1, le=64)] = 2
 
     prefect_host: str = "127.0.0.1"
     prefect_port: Port = 4200

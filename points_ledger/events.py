@@ -5,15 +5,13 @@ order of design 7 holds. A killed run goes on where it stopped: what is posted n
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
 
 from sqlalchemy import Connection, Engine, text
 
 from points_ledger.queries import statement
-
-CHUNK = 500  # members a commit: online spends keep running beside it (measured, see benchmarks)
+from points_ledger.slices import work_off
 
 
 @dataclass(frozen=True)
@@ -28,13 +26,6 @@ class Posted:
     def __add__(self, other: "Posted") -> "Posted":
         """Both together."""
         return Posted(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
-
-
-def chunks(members: Sequence[int], size: int = CHUNK) -> Iterator[list[int]]:
-    """Cut a sequence of member ids into lists of at most ``size``."""
-    rest = iter(members)
-    while part := list(islice(rest, size)):
-        yield part
 
 
 def post(
@@ -55,13 +46,12 @@ def post(
         members = (
             connection.execute(text("SELECT points.members_waiting(:through)"), {"through": through}).scalars().all()
         )
-    total, done = Posted(), 0
-    for chunk in chunks(members):
+
+    def post_some(chunk: list[int]) -> Posted:
         with engine.begin() as connection:
-            total += post_chunk(connection, chunk, through=through, run_id=run_id, final=final)
-        done += len(chunk)
-        if progress:
-            progress(done, len(members))
+            return post_chunk(connection, chunk, through=through, run_id=run_id, final=final)
+
+    total = sum(work_off(engine, members, post_some, progress=progress), Posted())
     if final:
         with engine.begin() as connection:
             connection.execute(text("SELECT points.refuse_leftovers(:through)"), {"through": through})

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from points_ledger.events import CHUNK, chunks
 from points_ledger.queries import statement
+from points_ledger.slices import CHUNK, work_off
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,13 @@ def apply(
     Each chunk is one commit; killed anywhere, the next call does the rest.
     """
     for wait in (False, True):
-        members = due_members(engine, closed=closed)
-        done = 0
-        for chunk in chunks(members, chunk_size):
+
+        def expire_some(chunk: list[int], wait: bool = wait) -> None:
             with engine.begin() as connection:
                 expire_chunk(connection, chunk, closed=closed, run_id=run_id, wait=wait)
-            done += len(chunk)
-            if progress:
-                progress(done, len(members))
+
+        members = due_members(engine, closed=closed)
+        work_off(engine, members, expire_some, size=chunk_size, progress=progress)
 
 
 def due_members(engine: Engine, *, closed: dt.date) -> Sequence[int]:

@@ -5,13 +5,13 @@ Looks at the members whose metric moved that day and at those whose validity and
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from points_ledger.events import CHUNK, chunks
 from points_ledger.queries import statement
+from points_ledger.slices import work_off
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,17 @@ def review(
     """
     with engine.begin() as connection:
         members = members_to_review(connection, day=day) if has_tiers(connection, day=day) else ()
-    upgrades = renewals = downgrades = done = 0
-    for chunk in chunks(members, CHUNK):
+
+    def review_some(chunk: list[int]) -> TierReview:
         values = {"members": chunk, "day": day, "run_id": run_id}
         with engine.begin() as connection:
             connection.execute(text("SELECT points.lock_wallets(CAST(:members AS bigint []), true)"), values)
             due = connection.execute(statement("review_due_tiers"), values).one()
-            upgrades += connection.execute(statement("upgrade_tiers"), values).scalar_one()
-            renewals, downgrades = renewals + due.renewals, downgrades + due.downgrades
-        done += len(chunk)
-        if progress:
-            progress(done, len(members))
-    return TierReview(upgrades, renewals, downgrades)
+            upgrades = connection.execute(statement("upgrade_tiers"), values).scalar_one()
+        return TierReview(upgrades, due.renewals, due.downgrades)
+
+    reviews = work_off(engine, members, review_some, progress=progress)
+    return TierReview(*(sum(getattr(r, f.name) for r in reviews) for f in fields(TierReview)))
 
 
 def at_risk(connection: Connection, *, day: dt.date, within_days: int) -> list[dict[str, Any]]:

@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import Connection, Engine, Row, text
 
 from points_ledger.errors import LedgerError
-from points_ledger.events import chunks
 from points_ledger.queries import statement
+from points_ledger.slices import chunks
 
 # Members a commit. Fewer than other sweeps: entry by entry a member takes about 2 ms, and a till waits for its chunk.
 CHUNK = 50

@@ -31,7 +31,7 @@ class NoLedger(LedgerError):
 @cache
 def engine(login: Login = "batch") -> Engine:
     """The engine of a login; starts the embedded Postgres when that is where the ledger lives."""
-    return database.engine(database.ledger_url(settings(), login))
+    return database.engine(database.ledger_url(settings(), login), connections=settings().connections)
 
 
 def code_version() -> str:
