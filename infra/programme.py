@@ -26,8 +26,6 @@ _ANY: Final = object()
 # What the file may say one day and the ledger cannot do today: (key, value or _ANY, what it is). Shrink it as it can.
 NOT_YET: Final[tuple[tuple[str, object, str], ...]] = (
     ("earn.bonus.activity", _ANY, "a bonus for an activity is"),
-    ("expiry.basis", "inactivity", "expiry by inactivity is"),
-    ("expiry.basis", "inactivity_with_cap", "expiry by inactivity is"),
     # lots carry their own last day, so "keep" needs nothing; rewriting them needs a posting of its own
     ("expiry.on_change", "shorten_existing", "shortening the validity of points already earned is"),
     # accepting it would let points lapse without the notice that the file demands

@@ -125,7 +125,8 @@ class Expiry(Table):
     """``[expiry]``: how long points can be spent."""
 
     basis: Literal["none", "fixed", "calendar", "inactivity", "inactivity_with_cap"] = "none"
-    months: Annotated[StrictInt, Field(ge=1, le=600)] | None = None
+    months: Annotated[StrictInt, Field(ge=1, le=600)] | None = None  # of inactivity: without a purchase or redemption
+    cap_months: Annotated[StrictInt, Field(ge=1, le=600)] | None = None  # of inactivity_with_cap: from the purchase
     round_up_to: Literal["day", "month", "quarter", "year"] = "day"
     month_day: MonthDay | None = None
     on_change: Literal["keep", "shorten_existing"] = "keep"  # what a new version does to points that are there already
@@ -138,8 +139,14 @@ class Expiry(Table):
         if by_months and self.months is None:
             raise ValueError(f'basis = "{self.basis}" needs months: add months = 12')
         # of a calendar, months is the least age: points lapse on the first month_day that is at least so far away
-        used = {"none": set(), "calendar": {"month_day", "months"}}.get(self.basis, {"months", "round_up_to"})
-        for key in ("months", "round_up_to", "month_day"):
+        used = {
+            "none": set(),
+            "calendar": {"month_day", "months"},
+            "inactivity_with_cap": {"months", "cap_months", "round_up_to"},
+        }.get(self.basis, {"months", "round_up_to"})
+        if self.basis == "inactivity_with_cap" and (self.cap_months is None or self.cap_months < (self.months or 0)):
+            raise ValueError('basis = "inactivity_with_cap" needs cap_months of at least months: add cap_months = 36')
+        for key in ("months", "cap_months", "round_up_to", "month_day"):
             if key not in used and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f'{key} has no effect with basis = "{self.basis}": remove it or choose another basis')
         return self

@@ -188,7 +188,5 @@ def _changes(say: Phrases, document: Mapping[str, Any]) -> Iterator[str]:
     if days:
         yield say("changes.notice", days=say.counted("days", days))
     basis, on_change = document["expiry"]["basis"], document["expiry"].get("on_change", "keep")
-    if (
-        basis in ("fixed", "calendar") and on_change == "keep"
-    ):  # by inactivity, the last day is computed when it is asked for
+    if basis != "none" and on_change == "keep":
         yield say("changes.kept")

@@ -30,7 +30,7 @@ def plan(connection: Connection, *, closed: dt.date) -> ExpiryPlan:
     row = connection.execute(
         text(
             "SELECT count(DISTINCT member_id) AS members, count(*) AS lots, coalesce(sum(remaining), 0)::bigint AS points"
-            " FROM points.lot WHERE is_open AND held = 0 AND valid_through <= :closed"
+            " FROM points.due_lots(:closed)"
         ),
         {"closed": closed},
     ).one()
@@ -63,10 +63,7 @@ def due_members(engine: Engine, *, closed: dt.date) -> Sequence[int]:
     """The members with a due lot, in order; eight bytes each, however many."""
     with engine.connect() as connection:
         rows = connection.execution_options(stream_results=True, yield_per=10_000).execute(
-            text(
-                "SELECT DISTINCT member_id FROM points.lot"
-                " WHERE is_open AND held = 0 AND valid_through <= :closed ORDER BY member_id"
-            ),
+            text("SELECT DISTINCT member_id FROM points.due_lots(:closed) ORDER BY member_id"),
             {"closed": closed},
         )
         return array("q", (row[0] for row in rows))

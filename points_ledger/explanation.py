@@ -50,6 +50,7 @@ class ExplainedLot:
     held: int
     usable_from: dt.date
     valid_through: dt.date | None
+    by_inactivity: bool
     opened_by: Movement
     policy_version: int | None
     earned: list[Earned] = field(default_factory=list)
@@ -111,11 +112,14 @@ def explain(connection: Connection, member_no: str, *, as_of: dt.date | None, to
         elif row.seq == row.lot_seq:
             lots[row.seq] = ExplainedLot(
                 row.seq, row.points, row.points, row.held if as_of is None else 0, row.usable_from, row.valid_through,
-                movement, row.policy_version,
+                row.idle_by is not None, movement, row.policy_version,
             )  # fmt: skip
         else:
-            lots[row.lot_seq].taken.append(movement)
-            lots[row.lot_seq].remaining = row.lot_remaining_after
+            lot = lots[row.lot_seq]
+            lot.taken.append(movement)
+            lot.remaining = row.lot_remaining_after
+            if row.kind == "expire":  # the last activity counted then, not the one since
+                lot.valid_through = row.effective_on - dt.timedelta(days=1)
     for row in connection.execute(statement("explain_earnings"), values):
         if row.lot_seq in lots:
             lots[row.lot_seq].earned.append(

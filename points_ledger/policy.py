@@ -88,11 +88,16 @@ def open_business_date(connection: Connection) -> dt.date | None:
 
 
 def valid_through(connection: Connection, expiry: dict[str, Any], *, earned_on: dt.date) -> dt.date | None:
-    """The last valid day of points earned on a day under the ``[expiry]`` of a document; None = for ever."""
+    """The last valid day of points earned on a day under the ``[expiry]`` of a document; None = for ever.
+
+    Of points that lapse by inactivity: when that day stays the last activity.
+    """
+    basis = "fixed" if expiry["basis"].startswith("inactivity") else expiry["basis"]
     day: dt.date | None = connection.execute(
         text("SELECT points.valid_through(:earned_on, :basis, :months, :round_up_to, :month_day)"),
         {"earned_on": earned_on, "months": None, "round_up_to": "day", "month_day": "12-31"}
-        | {key: expiry[key] for key in ("basis", "months", "round_up_to", "month_day") if key in expiry},
+        | {"basis": basis}
+        | {key: expiry[key] for key in ("months", "round_up_to", "month_day") if key in expiry},
     ).scalar_one()
     return day
 

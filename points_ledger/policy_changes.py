@@ -28,7 +28,7 @@ UNCHANGEABLE = {
 ROUNDING = ("day", "month", "quarter", "year")
 KINDNESS = ("debt", "within_balance", "only_pending")  # what a return takes back, most first
 RULES = ("rate", "multiplier", "bonus")
-WITH_THE_BASIS = ("expiry.months", "expiry.month_day", "expiry.round_up_to")
+WITH_THE_BASIS = ("expiry.months", "expiry.cap_months", "expiry.month_day", "expiry.round_up_to")
 
 
 def compare(before: Document, after: Document, *, first_day: dt.date | None = None) -> tuple[Change, ...]:
@@ -164,6 +164,7 @@ _SEEN: dict[str, Callable[[Any, Any], Seen]] = {
     "earn.usable_after_days": _fewer("points can be spent sooner", "points can be spent later"),
     "expiry.basis": _basis,
     "expiry.months": _more("points last longer", "points lapse sooner", Effect.SHORTENS),
+    "expiry.cap_months": _more("points last longer", "points lapse sooner", Effect.SHORTENS),
     "expiry.round_up_to": _ladder_of(ROUNDING, "points last longer", "points lapse sooner", Effect.SHORTENS),
     "expiry.month_day": _month_day,
     "expiry.on_change": _on_change,

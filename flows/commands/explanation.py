@@ -85,6 +85,8 @@ def show(console: Console, story: Explanation) -> None:
 
 def _show_lot(console: Console, lot: ExplainedLot, currency: str) -> None:
     validity = f"valid {lot.usable_from} to {lot.valid_through or 'for ever'}"
+    if lot.by_inactivity and lot.remaining:
+        validity += " at least: every purchase and redemption moves that day"
     left = f"[green]{lot.remaining:,} left[/]" if lot.remaining else "[dim]nothing left[/]"
     console.print(
         f"\n[bold]Lot {lot.lot_seq}[/]  {lot.points:,} points, {_words(OPENED, lot.opened_by)}; {validity}; {left}"

@@ -8,7 +8,7 @@
 with due as (
     select
         o.member_id, o.order_no, o.placed_at, o.effective_on, o.store, o.channel, o.purchase_amount, o.fingerprint,
-        p.version, p.stacking, p.needs_multiplier, p.needs_bonus, p.daily_cap, p.usable_after_days, p.valid_through, m.groups,
+        p.version, p.stacking, p.needs_multiplier, p.needs_bonus, p.daily_cap, p.usable_after_days, p.valid_through, p.idle_by, m.groups,
         left(m.birthday_md, 2)::int = extract(month from o.effective_on) as is_birthday_month,
         case when p.needs_tier then points.tier_on(o.member_id, o.effective_on) end as tier,
         case when p.needs_first_order then not exists (
@@ -21,7 +21,8 @@ with due as (
         -- once a day, not once an order: the version in force, and how long its points live
         select day.effective_on, v.version, v.daily_cap, v.usable_after_days, d.document #>> '{earn,stacking}' as stacking,
             n.multipliers as needs_multiplier, n.bonuses as needs_bonus, n.tiers as needs_tier, n.first_order as needs_first_order,
-            points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through
+            points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through,
+            case when v.idle_months is not null then v.version end as idle_by
         from (
             select x.effective_on, points.version_on(x.effective_on) as version
             from points.shop_order as x
@@ -133,17 +134,17 @@ placed as (
 posted as (
     insert into points.entry (
         member_id, seq, book_date, effective_on, journal_id, kind, points, lot_seq, lot_remaining_after, balance_after,
-        debt_after, usable_from, valid_through, policy_version, run_id, source, source_ref)
+        debt_after, usable_from, valid_through, idle_by, policy_version, run_id, source, source_ref)
     select
         member_id, earn_seq, book_date, effective_on, journal_id, 'earn', points, earn_seq, points,
-        balance + upto - repaid_before, debt - repaid_before, effective_on + usable_after_days, valid_through, version,
+        balance + upto - repaid_before, debt - repaid_before, effective_on + usable_after_days, valid_through, idle_by, version,
         CAST(:run_id AS bigint), 'order', order_no
     from placed
     where points > 0
     union all
     select
         member_id, earn_seq + 1, book_date, effective_on, journal_id, 'repay', repay, earn_seq, points - repay,
-        balance + upto - repaid_after, debt - repaid_after, null, null, version, CAST(:run_id AS bigint), 'order', order_no
+        balance + upto - repaid_after, debt - repaid_after, null, null, null, version, CAST(:run_id AS bigint), 'order', order_no
     from placed
     where repay > 0
     returning points, kind

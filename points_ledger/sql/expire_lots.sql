@@ -9,16 +9,20 @@
 with due as (
     select
         w.member_id, w.seq, w.balance, w.debt, greatest(CAST(:closed AS date) + 1, w.last_book) as book_date,
-        l.lot_seq, l.remaining, l.valid_through, l.n, l.upto
+        l.lot_seq, l.remaining, l.last_day, l.n, l.upto
     from unnest(CAST(:members AS bigint [])) as m (member_id)
     inner join points.wallet as w on w.member_id = m.member_id
     cross join lateral (
         select
-            x.lot_seq, x.remaining, x.valid_through, row_number() over so_far as n,
+            x.lot_seq, x.remaining, x.last_day, row_number() over so_far as n,
             (sum(x.remaining) over so_far)::bigint as upto
-        from points.lot as x
-        where x.member_id = m.member_id and x.is_open and x.held = 0 and x.valid_through <= :closed
-        window so_far as (order by x.valid_through, x.lot_seq rows unbounded preceding)
+        from (
+            select y.lot_seq, y.remaining, points.last_day(y.valid_through, w.active_on, y.idle_by) as last_day
+            from points.lot as y
+            where y.member_id = m.member_id and y.is_open and y.held = 0
+                and (y.valid_through <= :closed or (y.idle_by is not null and points.idle_through(w.active_on, y.idle_by) <= :closed))
+        ) as x
+        window so_far as (order by x.last_day, x.lot_seq rows unbounded preceding)
     ) as l
 ),
 posted as (
@@ -26,7 +30,7 @@ posted as (
         member_id, seq, book_date, effective_on, journal_id, kind, points, lot_seq, lot_remaining_after, balance_after,
         debt_after, run_id, source, source_ref)
     select
-        member_id, seq + n, book_date, valid_through + 1, points.journal_of(member_id, 'expiry', lot_seq::text), 'expire',
+        member_id, seq + n, book_date, last_day + 1, points.journal_of(member_id, 'expiry', lot_seq::text), 'expire',
         remaining, lot_seq, 0, balance - upto, debt, CAST(:run_id AS bigint), 'expiry', lot_seq::text
     from due
     returning points

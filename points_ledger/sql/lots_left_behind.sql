@@ -2,9 +2,8 @@
 -- after the sweep is the next night's: opened by an entry of a later book date, or let go by its hold since the close.
 -- Parameters: closed (date: the day that was closed). Locks: none. Idempotence: a read.
 select count(*) as lots
-from points.lot as l
-where l.is_open and l.held = 0 and l.valid_through <= :closed
-    and not exists (
+from points.due_lots(:closed) as l
+where not exists (
         select from points.entry as e
         where e.member_id = l.member_id and e.seq = l.lot_seq and e.book_date > :closed)
     and not exists (

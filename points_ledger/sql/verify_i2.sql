@@ -8,11 +8,12 @@ full join (
     select member_id, lot_seq, sum(sign * points) as remaining,
         coalesce(sum(points) filter (where kind = 'expire'), 0) as expired,
         max(points) filter (where seq = lot_seq) as points, max(usable_from) as usable_from, max(valid_through) as valid_through,
+        max(idle_by) as idle_by,
         max(effective_on) filter (where seq = lot_seq) as effective_on
     from points.entry
     where lot_seq is not null
     group by member_id, lot_seq
 ) as e on e.member_id = l.member_id and e.lot_seq = l.lot_seq
-where (l.remaining, l.points, l.expired, l.usable_from, l.valid_through, l.effective_on)
-    is distinct from (e.remaining, e.points, e.expired, e.usable_from, e.valid_through, e.effective_on)
+where (l.remaining, l.points, l.expired, l.usable_from, l.valid_through, l.idle_by, l.effective_on)
+    is distinct from (e.remaining, e.points, e.expired, e.usable_from, e.valid_through, e.idle_by, e.effective_on)
 order by 1

@@ -1,10 +1,8 @@
 -- I7: nothing due is left behind the last closed day whose night is done. Lots with held points wait for their hold.
 -- Parameters: none. Locks: none. Idempotence: a read.
-select format('member_id %s, lot %s: %s points were valid through %s', l.member_id, l.lot_seq, l.remaining, l.valid_through) as difference
-from points.lot as l
-where l.is_open and l.held = 0
-    and l.valid_through <= (select max(business_date) from points.run where job = 'close-night' and status = 'done')
-    and not exists (
+select format('member_id %s, lot %s: %s points were valid through %s', l.member_id, l.lot_seq, l.remaining, l.last_day) as difference
+from points.due_lots((select max(business_date) from points.run where job = 'close-night' and status = 'done')) as l
+where not exists (
         select from points.entry o where o.member_id = l.member_id and o.seq = l.lot_seq
             and o.book_date > (select max(business_date) from points.run where job = 'close-night' and status = 'done'))
     and not exists (

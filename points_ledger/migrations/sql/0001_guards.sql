@@ -61,7 +61,7 @@ create trigger append_only_truncate before truncate on approval for each stateme
 -- An entry of an undo has an approval, may be of any kind, and may name what it answers.
 create function broken_rule(
     kind text, sign smallint, points bigint, seq bigint, lot_seq bigint, lot_remaining_after bigint, usable_from date,
-    valid_through date, reversal_of bigint, approval_id bigint, source text, source_ref text
+    valid_through date, idle_by int, reversal_of bigint, approval_id bigint, source text, source_ref text
 ) returns text language sql immutable as $$
     select case
         when source = '' or source_ref = '' then 'source_and_reference_are_named'
@@ -71,13 +71,30 @@ create function broken_rule(
         when (lot_seq is null) <> (lot_remaining_after is null) then 'a_lot_has_a_remainder'
         when seq = lot_seq and sign <> 1 then 'only_credits_open_lots'
         when case when seq = lot_seq then usable_from is null or lot_remaining_after <> points
-            else usable_from is not null or valid_through is not null end then 'an_opened_lot_says_when'
+            else usable_from is not null or valid_through is not null or idle_by is not null end then 'an_opened_lot_says_when'
         when case when kind in ('spend_reversal', 'reinstate') then reversal_of is null
             else reversal_of is not null and source <> 'undo' end then 'a_reversal_names_its_entry'
         when (kind in ('adjust_up', 'adjust_down', 'reinstate') or source = 'undo') <> (approval_id is not null)
             then 'power_needs_an_approval'
     end
 $$;
+
+-- Points that lapse by inactivity: until when, after a last activity, by the rule of a version. Lots are not rewritten.
+create function idle_through(active_on date, version int) returns date language plpgsql stable as $$
+begin
+    return (select points.valid_through(idle_through.active_on, 'fixed', p.idle_months, p.round_up_to, null)
+        from points.policy p where p.version = idle_through.version);
+end $$;
+
+-- The last day of a lot; null = it does not lapse. Inlined: no SET.
+create function last_day(valid_through date, active_on date, idle_by int) returns date language sql stable as $$
+    select case when idle_by is null then valid_through else least(valid_through, points.idle_through(active_on, idle_by)) end
+$$;
+
+create function has_lapsed_idle(member bigint, idle_by int, day date) returns boolean language plpgsql stable as $$
+begin
+    return (select day > points.idle_through(w.active_on, has_lapsed_idle.idle_by) from points.wallet w where w.member_id = member);
+end $$;
 
 create function refuse_broken(rule text) returns void language plpgsql as $$
 begin
@@ -109,6 +126,8 @@ declare
     broken text;
     e record;
     owes bigint;
+    active_on date;
+    counts bool := false;
     asked bigint;
     done bigint;
     was text [];
@@ -118,42 +137,55 @@ begin
     if n <= few then
         for e in select * from new_rows order by member_id, seq loop
             broken := broken_rule(e.kind, e.sign, e.points, e.seq, e.lot_seq, e.lot_remaining_after, e.usable_from,
-                e.valid_through, e.reversal_of, e.approval_id, e.source, e.source_ref);
+                e.valid_through, e.idle_by, e.reversal_of, e.approval_id, e.source, e.source_ref);
             if broken is not null then perform refuse_broken(broken); end if;
             if e.book_date is distinct from day and hold_open(e.book_date) then day := e.book_date; end if;
             owes := case e.kind when 'owe' then e.points when 'repay' then -e.points else 0 end;
             update wallet w
             set balance = e.balance_after, debt = e.debt_after, seq = e.seq, last_book = e.book_date
             where w.member_id = e.member_id and w.seq = e.seq - 1 and w.balance = e.balance_after - e.sign * e.points
-                and w.debt = e.debt_after - owes and w.last_book <= e.book_date;
+                and w.debt = e.debt_after - owes and w.last_book <= e.book_date
+            returning w.active_on into active_on;
             if not found then
                 raise exception 'member_id %, seq %: the entry does not continue its wallet', e.member_id, e.seq
                     using errcode = 'PL010', hint = 'Lock the wallet first, then compute seq and balance_after from it.';
             end if;
             if e.seq = e.lot_seq then
-                insert into lot (member_id, lot_seq, points, remaining, effective_on, usable_from, valid_through, origin)
+                insert into lot (member_id, lot_seq, points, remaining, effective_on, usable_from, valid_through, idle_by, origin)
                 values (e.member_id, e.lot_seq, e.points, e.lot_remaining_after, e.effective_on, e.usable_from, e.valid_through,
-                    e.source);
+                    e.idle_by, e.source);
             elsif e.lot_seq is not null then
                 update lot l
                 set remaining = e.lot_remaining_after, expired = l.expired + case e.kind when 'expire' then e.points else 0 end
                 where l.member_id = e.member_id and l.lot_seq = e.lot_seq
                     and l.remaining = e.lot_remaining_after - e.sign * e.points
                     and (e.kind <> 'expire'
-                        or (l.expired = 0 and e.lot_remaining_after = 0 and l.held = 0 and l.valid_through < e.effective_on))
+                        or (l.expired = 0 and e.lot_remaining_after = 0 and l.held = 0
+                            and last_day(l.valid_through, active_on, l.idle_by) < e.effective_on))
                     and (e.kind not in ('spend', 'transfer_out') or e.source = 'capture'
-                        or (l.usable_from <= e.effective_on and coalesce(l.valid_through >= e.effective_on, true)));
+                        or (l.usable_from <= e.effective_on
+                            and coalesce(last_day(l.valid_through, active_on, l.idle_by) >= e.effective_on, true)));
                 if not found then
                     raise exception 'member_id %, seq %: the entry does not continue lot %, or takes one that may not be taken on that day',
                         e.member_id, e.seq, e.lot_seq using errcode = 'PL011';
                 end if;
             end if;
+            counts := counts or active_on is not null or e.idle_by is not null;
         end loop;
+        if counts then
+            update wallet w set active_on = greatest(w.active_on, x.day)
+            from (
+                select member_id, max(effective_on) as day, bool_or(idle_by is not null) as begins from new_rows
+                where kind in ('earn', 'spend') and source <> 'undo' or idle_by is not null
+                group by member_id
+            ) as x
+            where w.member_id = x.member_id and (w.active_on is not null or x.begins);
+        end if;
         return null;
     end if;
 
     select count(*) filter (where seq = lot_seq), count(lot_seq), min(broken_rule(kind, sign, points, seq, lot_seq,
-        lot_remaining_after, usable_from, valid_through, reversal_of, approval_id, source, source_ref))
+        lot_remaining_after, usable_from, valid_through, idle_by, reversal_of, approval_id, source, source_ref))
     into opened, on_lots, broken
     from new_rows;
     if broken is not null then perform refuse_broken(broken); end if;
@@ -198,8 +230,8 @@ begin
 
     -- the rules above have seen to it that an opening holds all its points
     if opened > 0 then
-        insert into lot (member_id, lot_seq, points, remaining, effective_on, usable_from, valid_through, origin)
-        select member_id, lot_seq, points, points, effective_on, usable_from, valid_through, source
+        insert into lot (member_id, lot_seq, points, remaining, effective_on, usable_from, valid_through, idle_by, origin)
+        select member_id, lot_seq, points, points, effective_on, usable_from, valid_through, idle_by, source
         from new_rows
         where seq = lot_seq;
     end if;
@@ -230,9 +262,12 @@ begin
             from change c
             where c.chains and l.member_id = c.member_id and l.lot_seq = c.lot_seq and l.remaining = c.remaining_before
                 and (c.expired = 0
-                    or (l.expired = 0 and l.remaining + c.moved = 0 and l.held = 0 and l.valid_through < c.expired_on))
+                    or (l.expired = 0 and l.remaining + c.moved = 0 and l.held = 0
+                        and case when l.idle_by is null then l.valid_through else (select last_day(l.valid_through, w.active_on,
+                            l.idle_by) from wallet w where w.member_id = l.member_id) end < c.expired_on))
                 and (c.first_spent_on is null
-                    or (l.usable_from <= c.first_spent_on and coalesce(l.valid_through >= c.last_spent_on, true)))
+                    or (l.usable_from <= c.first_spent_on and coalesce(l.valid_through >= c.last_spent_on, true)
+                        and (l.idle_by is null or not has_lapsed_idle(l.member_id, l.idle_by, c.last_spent_on))))
             returning 1
         )
         select (select count(*) from change), (select count(*) from applied)
@@ -241,6 +276,15 @@ begin
             raise exception '% of % lots: entries do not continue their lot, or take one that may not be taken on that day',
                 asked - done, asked using errcode = 'PL011';
         end if;
+    end if;
+    if exists (select from policy where idle_months is not null) then
+        update wallet w set active_on = greatest(w.active_on, x.day)
+        from (
+            select member_id, max(effective_on) as day, bool_or(idle_by is not null) as begins from new_rows
+            where kind in ('earn', 'spend') and source <> 'undo' or idle_by is not null
+            group by member_id
+        ) as x
+        where w.member_id = x.member_id and (w.active_on is not null or x.begins);
     end if;
     perform set_config('enable_hashjoin', was[1], true), set_config('enable_mergejoin', was[2], true), set_config('jit', was[3], true);
     return null;
@@ -342,7 +386,7 @@ set search_path = pg_catalog, points, pg_temp as $$
     select sha256('\x00'::bytea || record_send(row(
         e.member_id, e.seq, e.book_date, e.effective_on, e.journal_id, e.kind, e.sign, e.points, e.lot_seq,
         e.lot_remaining_after, e.balance_after, e.debt_after, e.reversal_of, e.approval_id, e.run_id, e.usable_from,
-        e.valid_through, e.policy_version, e.source, e.source_ref, e.reason, e.actor, e.recorded_at)))
+        e.valid_through, e.idle_by, e.policy_version, e.source, e.source_ref, e.reason, e.actor, e.recorded_at)))
 $$;
 
 -- What the seal of a day must be, computed from its entries and from the seal before it.

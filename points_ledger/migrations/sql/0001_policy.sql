@@ -11,7 +11,11 @@ select
     coalesce((document #>> '{earn,daily_cap}')::bigint, 0) as daily_cap,
     coalesce((document #>> '{earn,usable_after_days}')::int, 0) as usable_after_days,
     document #>> '{expiry,basis}' as expiry_basis,
-    (document #>> '{expiry,months}')::int as expiry_months,  -- of a calendar: the least age
+    -- of a calendar: the least age; of inactivity_with_cap: the cap
+    (document #>> case document #>> '{expiry,basis}' when 'inactivity_with_cap' then '{expiry,cap_months}'
+        else '{expiry,months}' end::text [])::int as expiry_months,
+    case when document #>> '{expiry,basis}' in ('inactivity', 'inactivity_with_cap')
+        then (document #>> '{expiry,months}')::int end as idle_months,
     coalesce(document #>> '{expiry,round_up_to}', 'day') as round_up_to,
     coalesce(document #>> '{expiry,month_day}', '12-31') as month_day,
     document #>> '{refund,policy}' as refund_policy,
@@ -27,12 +31,13 @@ set search_path = pg_catalog, points, pg_temp as $$
         (select min(version) from policy_version))
 $$;
 
--- The last valid day of points earned on a day (design 5.4 and 7). Months clamp: 31 Jan + 1 month = 28 or 29 Feb.
+-- The last valid day of points earned on a day (design 5.4 and 7), as it is written into the lot; what inactivity takes is
+-- computed when it is asked for (idle_through). Months clamp: 31 Jan + 1 month = 28 or 29 Feb.
 -- calendar: the first `month_day` that is at least `months` after the day.
 create function valid_through(earned_on date, basis text, months int, round_up_to text, month_day text) returns date
 language sql immutable as $$
     select case
-        when basis = 'none' then null
+        when basis in ('none', 'inactivity') then null
         when basis = 'calendar' then (
             select min(d) from (
                 select (first_of_month + least(split_part(month_day, '-', 2)::int,

@@ -8,7 +8,8 @@ revoke execute on all functions in schema points from public;
 grant select on all tables in schema points to loyalty_batch, loyalty_auditor, loyalty_approver;
 grant select on member, wallet, lot, entry, posting_key, shop_order, order_line, return_line, returned_line, order_earning,
     redemption, cancellation, policy_version, policy_rule, policy, hold, hold_lot, hold_end, finding, book_day to loyalty_support;
-grant execute on function last_closed(), version_on(date), valid_through(date, text, int, text, text),
+grant execute on function last_closed(), version_on(date), valid_through(date, text, int, text, text), idle_through(date, int),
+    last_day(date, date, int), has_lapsed_idle(bigint, int, date), due_lots(date),
     available(bigint, date), entry_leaf(entry), expected_seal(date), merkle_root(bytea []), journal_of(bigint, text, text),
     book_date_for(date, date), is_number(text), try_timestamp(text, text), try_date(text)
     to loyalty_batch, loyalty_support, loyalty_auditor, loyalty_approver;
@@ -22,7 +23,7 @@ grant execute on function spend(text, bigint, date, text, text, text, bigint),
 -- the flows: insert entries (the trigger applies them), never change one; move what waits. Not approval_id and not
 -- reversal_of: what needs an approval, and what reverses, goes through the verbs that look at it.
 grant insert (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after, balance_after,
-    debt_after, run_id, usable_from, valid_through, policy_version, kind, source, source_ref, reason)
+    debt_after, run_id, usable_from, valid_through, idle_by, policy_version, kind, source, source_ref, reason)
     on entry to loyalty_batch;
 grant insert on posting_key, order_earning, feed_file, feed_total, shop_order, order_line, return_line, redemption, cancellation, finding,
     policy_version, policy_rule, run to loyalty_batch;

@@ -78,10 +78,13 @@ create table wallet (
     debt bigint not null default 0,
     seq bigint not null default 0,
     last_book date not null default '-infinity',
+    active_on date,
     -- one CHECK of few comparisons, because Postgres reads it anew for every statement; so is the lot's
     constraint nothing_negative_and_held_within_balance check (held >= 0 and held <= balance and debt >= 0 and seq >= 0)
 ) with (fillfactor = 70);
 comment on table wallet is 'A member''s balance; its row lock is the member''s mutex.';
+comment on column wallet.active_on is
+    'The last qualifying activity (earn, spend) since the member got points that lapse by inactivity; null before.';
 create table lot (
     member_id bigint not null,
     lot_seq bigint not null,
@@ -92,11 +95,14 @@ create table lot (
     effective_on date not null,
     usable_from date not null,
     valid_through date,
+    idle_by int references policy_version,
     origin text not null,
     is_open boolean generated always as (remaining > 0) stored,
     primary key (member_id, lot_seq),
     constraint parts_within_points check (points > 0 and held >= 0 and held <= remaining and expired >= 0 and remaining + expired <= points)
 ) with (fillfactor = 80);
+comment on column lot.idle_by is
+    'The version by which these points lapse when the member is inactive, whatever valid_through says; null = they do not.';
 -- is_open, not remaining, is in the predicates: a spend that leaves the lot open stays a HOT update
 create index lot_due on lot (valid_through, member_id) where is_open;
 create index lot_spending_order on lot (member_id, valid_through, lot_seq) where is_open;
@@ -143,6 +149,7 @@ create table entry (
     run_id bigint,
     usable_from date,
     valid_through date,
+    idle_by int,
     policy_version int,
     sign smallint generated always as (
         -- lists, not a branch for each kind: Postgres reads this expression anew for every statement that inserts, as it

@@ -71,6 +71,7 @@ declare
         from points.lot x
         where x.member_id = member and x.is_open and x.remaining > x.held
             and x.usable_from <= day and (x.valid_through is null or day <= x.valid_through)
+            and (x.idle_by is null or not points.has_lapsed_idle(member, x.idle_by, day))
         order by x.valid_through nulls last, x.lot_seq;
     first record;
     take bigint;
@@ -85,6 +86,7 @@ begin
     from points.lot x
     where x.member_id = member and x.is_open and x.remaining > x.held
         and x.usable_from <= day and (x.valid_through is null or day <= x.valid_through)
+        and (x.idle_by is null or not points.has_lapsed_idle(member, x.idle_by, day))
     order by x.valid_through nulls last, x.lot_seq limit 1;
     if not found then return 0; end if;
     if wanted between 1 and first.free then
@@ -118,18 +120,36 @@ end $$;
 -- Opens a lot for a member whose wallet the caller has locked. Returns its lot_seq.
 create function open_lot(
     member bigint, amount bigint, entry_kind text, day date, book date, journal uuid, src text, ref text, run bigint,
-    usable date, lapses date, reversed bigint, approval bigint, why text
+    usable date, lapses date, reversed bigint, approval bigint, why text, idle int default null
 ) returns bigint language plpgsql as $$
 declare opened bigint;
 begin
     insert into points.entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after,
-        balance_after, debt_after, run_id, kind, source, source_ref, usable_from, valid_through, reversal_of, approval_id, reason)
+        balance_after, debt_after, run_id, kind, source, source_ref, usable_from, valid_through, idle_by, reversal_of, approval_id, reason)
     select member, w.seq + 1, book, day, journal, amount, w.seq + 1, amount, w.balance + amount, w.debt, run,
-        entry_kind, src, ref, usable, lapses, reversed, approval, why
+        entry_kind, src, ref, usable, lapses, idle, reversed, approval, why
     from points.wallet w where w.member_id = member
     returning lot_seq into opened;
     return opened;
 end $$;
+
+-- The lots that the close of a day clears, with their last day: held points wait for their hold. Inactivity is looked up
+-- among members who have been inactive long enough for the shortest rule.
+create function due_lots(closed date) returns table (member_id bigint, lot_seq bigint, remaining bigint, last_day date)
+language sql stable as $$
+    select l.member_id, l.lot_seq, l.remaining, case when l.idle_by is null then l.valid_through else (
+        select points.last_day(l.valid_through, w.active_on, l.idle_by) from points.wallet w where w.member_id = l.member_id) end
+    from points.lot l
+    where l.is_open and l.held = 0 and l.valid_through <= closed
+    union all
+    select l.member_id, l.lot_seq, l.remaining, points.last_day(l.valid_through, w.active_on, l.idle_by)
+    from points.wallet w
+    join points.lot l on l.member_id = w.member_id and l.is_open and l.held = 0 and l.idle_by is not null
+    -- three days more, because months clamp: a month after 31 January is 28 February
+    where w.active_on <= closed - make_interval(months => (select min(idle_months) from points.policy)) + interval '3 days'
+        and w.balance > 0
+        and coalesce(l.valid_through > closed, true) and points.idle_through(w.active_on, l.idle_by) <= closed
+$$;
 
 create function remember_posting(member bigint, src text, ref text, request bytea, journal uuid, book date, before bigint)
 returns void language plpgsql as $$
@@ -189,6 +209,7 @@ create function available(member bigint, day date) returns bigint language sql s
 set search_path = pg_catalog, points, pg_temp as $$
     select coalesce(sum(remaining - held), 0)::bigint from lot
     where member_id = member and is_open and usable_from <= day and (valid_through is null or day <= valid_through)
+        and (idle_by is null or not has_lapsed_idle(member, idle_by, day))
 $$;
 
 -- reverse_spend: a cancelled redemption (design 7) ---------------------------------------------------------------
@@ -230,7 +251,9 @@ begin
             raise exception '% % has been reversed already', spend_source, spend_ref using errcode = 'PL007';
         end if;
         -- also when it lapsed between the cancellation and a late word of it: its last day is closed
-        select l.valid_through < greatest(day, last_closed() + 1) into lapsed from lot l
+        select l.valid_through < greatest(day, last_closed() + 1)
+            or (l.idle_by is not null and has_lapsed_idle(member, l.idle_by, greatest(day, last_closed() + 1)))
+        into lapsed from lot l
         where l.member_id = member and l.lot_seq = e.lot_seq;
         if lapsed then
             perform open_lot(member, e.points, 'spend_reversal', day, book, journal, source, source_ref, run_id, day,
@@ -327,11 +350,11 @@ begin
         raise exception 'member % has fewer than % points available on %', from_member_no, amount, day using errcode = 'PL006';
     end if;
     for piece in
-        select e.points, l.usable_from, l.valid_through from entry e join lot l using (member_id, lot_seq)
+        select e.points, l.usable_from, l.valid_through, l.idle_by from entry e join lot l using (member_id, lot_seq)
         where e.member_id = giver and e.book_date = book and e.seq > g.seq order by e.seq
     loop
         perform open_lot(taker, piece.points, 'transfer_in', day, book, journal, 'transfer', received, null,
-            piece.usable_from, piece.valid_through, null, null, reason);
+            piece.usable_from, piece.valid_through, null, null, reason, piece.idle_by);
     end loop;
     perform remember_posting(giver, 'transfer', source_ref, request, journal, book, g.seq);
     perform remember_posting(taker, 'transfer', received, request, journal, book, t.seq);
@@ -370,6 +393,7 @@ begin
         from lot l
         where l.member_id = member and l.is_open and l.remaining > l.held
             and l.usable_from <= day and (l.valid_through is null or day <= l.valid_through)
+            and (l.idle_by is null or not has_lapsed_idle(member, l.idle_by, day))
         window spending_order as (order by l.valid_through nulls last, l.lot_seq)
     ), pinned as (
         insert into hold_lot
@@ -493,7 +517,7 @@ begin
     return a.payload;
 end $$;
 
--- payload: {"member_no": text, "points": signed whole number, "valid_through": date or null}
+-- payload: {"member_no": text, "points": signed whole number, "valid_through": date or null, "idle_by": a version, if any}
 create function adjust(approval bigint, day date) returns posting language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp as $$
 declare
@@ -515,7 +539,7 @@ begin
     insert into one_use values ('approval', member, approval);
     if amount > 0 then
         perform open_lot(member, amount, 'adjust_up', day, book, journal, 'adjustment', approval::text, null, day,
-            (asked ->> 'valid_through')::date, null, approval, why);
+            (asked ->> 'valid_through')::date, null, approval, why, (asked ->> 'idle_by')::int);
     elsif amount < 0 then
         if take_points(member, -amount, true, 'adjust_down', day, book, journal, 'adjustment', approval::text, null, null,
             why, approval) = 0 then

@@ -119,7 +119,9 @@ begin
     asked := jsonb_build_object('member_no', member_no, 'points', points, 'reason_code', reason_code, 'valid_through',
         case when points > 0 then coalesce(last_day, (
             select valid_through(day, p.expiry_basis, p.expiry_months, p.round_up_to, p.month_day)
-            from policy p where p.version = version_on(day))) end);
+            from policy p where p.version = version_on(day))) end)
+        || case when points > 0 and last_day is null then jsonb_strip_nulls(jsonb_build_object('idle_by', (
+            select p.version from policy p where p.version = version_on(day) and p.idle_months is not null))) else '{}' end;
     return propose_once('adjustment', asked, asked, reason);
 end $$;
 

@@ -154,11 +154,11 @@ begin
         raise exception 'member % has fewer than % points available on %', from_member_no, amount, day using errcode = 'PL006';
     end if;
     for piece in
-        select e.points, l.usable_from, l.valid_through from entry e join lot l using (member_id, lot_seq)
+        select e.points, l.usable_from, l.valid_through, l.idle_by from entry e join lot l using (member_id, lot_seq)
         where e.member_id = giver and e.book_date = book and e.seq > g.seq order by e.seq
     loop
         perform open_lot(taker, piece.points, 'transfer_in', day, book, journal, 'transfer', received, null,
-            piece.usable_from, piece.valid_through, null, null, reason);
+            piece.usable_from, piece.valid_through, null, null, reason, piece.idle_by);
     end loop;
     perform remember_posting(giver, 'transfer', source_ref, request, journal, book, g.seq);
     perform remember_posting(taker, 'transfer', received, request, journal, book, t.seq);
