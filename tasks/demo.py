@@ -3,14 +3,18 @@
 import datetime as dt
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+from sqlalchemy import text
 
 from infra import prefect_api
 from infra.demo_shop import write_shop
 from infra.settings import settings
 from points_ledger import totals
 from points_ledger.queries import statement
-from tasks import ledger
+from tasks import adjustments, approvals, ledger, undo
+from tasks.feeds import import_feed
 
 DAYS = 60
 MEMBERS = 400
@@ -77,6 +81,77 @@ def page(run_id: str) -> str:
 def ui() -> str:
     """The UI's address."""
     return prefect_api.ui_url(settings())
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What two people did about a mistake: how many points, and the approval it took."""
+
+    points: int
+    approval_id: int
+    proposed_by: str
+    approved_by: str
+
+
+GOODWILL = "the parcel arrived broken"
+MISTAKE = "prices were typed in pence instead of pounds"
+
+
+def give_goodwill(member_no: str) -> Correction:
+    """Give a member 25 points: proposed under one login, approved and posted under another; once, however often called."""
+    if (known := _approved("adjustment", GOODWILL)) is None:
+        approvals.approve(adjustments.propose(member_no, "give", 25, "goodwill", GOODWILL))
+        known = _approved("adjustment", GOODWILL)
+    assert known is not None  # noqa: S101 - approve() raises when it does not post
+    return known
+
+
+def undo_a_mistake() -> Correction:
+    """Import a file with wrong prices into the open day, and undo that run under four eyes; once, however often called."""
+    if (known := _approved("undo", MISTAKE)) is None:
+        day = ledger.open_date()
+        file = shop_folder() / "orders-by-mistake.csv"
+        rows = [f"WRONG-{n},M10000{n},{day} 10:0{n},MUG-001,1,{250 * n}.00" for n in (1, 2, 3)]
+        file.write_text("\n".join(["order_no,member_no,placed_at,sku,quantity,unit_price", *rows, ""]), "utf-8")
+        imported = import_feed(str(file), "orders", None)
+        with ledger.engine().connect() as connection:
+            run_id = connection.execute(
+                text("SELECT run_id FROM points.run WHERE job = :job"),
+                {"job": f"import-orders-{imported.result.file_id}"},
+            ).scalar_one()
+        approvals.approve(undo.propose(run_id, "debt", undo.plan(run_id, "debt"), MISTAKE))
+        known = _approved("undo", MISTAKE)
+    assert known is not None  # noqa: S101 - approve() raises when it is not carried out
+    return known
+
+
+def _approved(what: str, reason: str) -> Correction | None:
+    with ledger.engine().connect() as connection:
+        row = connection.execute(
+            text(
+                "SELECT a.approval_id, a.proposed_by, a.approved_by, coalesce(sum(e.points), 0)::bigint AS points"
+                " FROM points.approval a LEFT JOIN points.entry e USING (approval_id)"
+                " WHERE a.what = :what AND a.reason = :reason AND a.approved_by IS NOT NULL GROUP BY a.approval_id"
+            ),
+            {"what": what, "reason": reason},
+        ).one_or_none()
+    return None if row is None else Correction(row.points, row.approval_id, row.proposed_by, row.approved_by)
+
+
+def upgrades() -> tuple[int, str | None]:
+    """How many times a member rose a tier, and the sentence that explains the first."""
+    with ledger.engine().connect() as connection:
+        rows = connection.execute(
+            text("SELECT sentence FROM points.tier_decision WHERE what = 'upgrade' ORDER BY decided_on, member_id")
+        ).scalars().all()  # fmt: skip
+    return len(rows), rows[0] if rows else None
+
+
+def promoted() -> tuple[int, str | None]:
+    """Orders of the promotion, and its name."""
+    with ledger.engine().connect() as connection:
+        row = connection.execute(statement("orders_of_a_promotion")).one_or_none()
+    return (row.orders, row.name) if row else (0, None)
 
 
 def telling_member() -> str | None:

@@ -62,14 +62,30 @@ def demo(programme: Path) -> None:
             f"  balance {figures['balance']:,}, debt {figures['debt']:,}, {figures['wallets_with_entries']:,} members"
         )
         console.print(f"  findings: {', '.join(f'{reason} {count}' for reason, count in figures['findings'].items())}")
+        console.print("[bold]6[/] What the programme and its people did")
+        orders, promotion = steps.promoted()
+        console.print(f"  a promotion     {orders:,} orders earned more by {promotion!r}, which ended by itself")
+        risen, sentence = steps.upgrades()
+        console.print(f"  upgrades        {risen:,} members rose a tier; the first: {sentence}")
         member = steps.telling_member()
         if member:
-            console.print(f"\n[bold]6[/] One member explained: loyalty explain {member}\n")
+            given = steps.give_goodwill(member)
+            console.print(
+                f"  an adjustment   {given.points} points to {member} for goodwill: approval {given.approval_id},"
+                f" proposed by {given.proposed_by}, approved by {given.approved_by}"
+            )
+        undone = steps.undo_a_mistake()
+        console.print(
+            f"  an undone run   orders with wrong prices, taken back by {undone.points:,} points: approval {undone.approval_id},"
+            f" proposed by {undone.proposed_by}, approved by {undone.approved_by}"
+        )
+        if member:
+            console.print(f"\n[bold]7[/] One member explained: loyalty explain {member}\n")
             show(console, ledger.read_explanation(member, None, dt.datetime.now(dt.UTC)))
         looked_at, differences = ledger.verify(lambda _check, _title: None)
         proof = "every wallet, lot and seal agrees" if not differences else f"{len(differences)} DIFFERENCES"
         console.print(
-            f"\n[bold]7[/] loyalty verify: {looked_at.entries:,} entries rebuilt, {looked_at.seals} seals recomputed: {proof}"
+            f"\n[bold]8[/] loyalty verify: {looked_at.entries:,} entries rebuilt, {looked_at.seals} seals recomputed: {proof}"
         )
     console.print(
         f"\n[bold green]Done in {time.monotonic() - began:.0f} s.[/] Look at:\n"
