@@ -113,6 +113,16 @@ DEPLOYMENTS: Final = (
         tags=("programme",),
     ),
     Deployment(
+        entrypoint="flows.simulation.simulate_policy",
+        name="on-demand",
+        owner="programme",
+        description="Close days of the past again with a proposed programme, in a scratch database, and report who gains, who "
+        "loses, points and money by tier, and the liability. Nothing in the ledger is touched.",
+        consequence="A change of the programme is decided without knowing what it does.",
+        runbook="docs/howto/change-the-programme.md",
+        tags=("programme",),
+    ),
+    Deployment(
         entrypoint="flows.adjustments.adjust_points",
         name="on-demand",
         owner="ledger",

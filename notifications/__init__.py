@@ -1,1 +1,1 @@
-"""What members read: templates and their delivery."""
+"""What people read: the rules and notices for members, the reports for operators; templates, charts and delivery."""

@@ -21,6 +21,7 @@
     ├── CoolingOff              PL032
     ├── AboveTransferLimit      PL033
     ├── AboveOwnLimit           PL034   more than this login may propose
+    ├── PeriodNotSimulated      days that the ledger does not hold whole
     ├── ImplausibleValue        a value no shop can mean: the whole file is refused
     ├── GateFailed              a check before the close found rows
     └── WaitsForPerson          the guard stopped a plan
@@ -127,6 +128,10 @@ class AboveTransferLimit(LedgerError):
 
 class AboveOwnLimit(LedgerError):
     """This login may not propose that many points."""
+
+
+class PeriodNotSimulated(LedgerError):
+    """That period cannot be simulated."""
 
 
 class ImplausibleValue(LedgerError):

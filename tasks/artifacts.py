@@ -47,6 +47,32 @@ def publish_proposal(asked: Approval, message: str) -> None:
     create_markdown_artifact(key=f"approval-{asked.approval_id}", markdown="\n".join(lines), description=asked.subject)
 
 
+def publish_simulation(report: dict[str, Any]) -> None:
+    """Publish what a simulated programme would have done; ``loyalty policy simulate --html`` writes the whole report."""
+    currency, liability, change = report["currency"], report["liability"], report["change"]
+    lines = [f"# {report['file']}, {report['from']} to {report['through']}", ""]
+    lines += [f"**{change['effect']}**, compared with version {change['compared_with_version']}; "
+              f"in force from {change['effective_from_earliest']} at the earliest.", ""]  # fmt: skip
+    lines += [f"| members | number | points | {currency} |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {outcome} | {row['members']:,} | {row['points']:,} | {row['money']} |"
+        for outcome, row in report["members"].items()
+    ]
+    lines += ["", "| | in force | proposed | difference |", "|---|---:|---:|---:|"]
+    sides = ("baseline", "proposed", "difference")
+    lines += ["| points outstanding | " + " | ".join(f"{liability[side]['outstanding']:,}" for side in sides) + " |"]
+    lines += [f"| outstanding, {currency} | " + " | ".join(liability[side]["money"] for side in sides) + " |"]
+    lines += [f"| {row['kind']} | " + " | ".join(f"{row[side]:,}" for side in sides) + " |" for row in report["kinds"]]
+    lines += ["", f"| tier | members in force | proposed | difference, {currency} |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {row['tier']} | {row['baseline']['members']:,} | {row['proposed']['members']:,} | {row['difference']['money']} |"
+        for row in report["tiers"]
+    ]
+    create_markdown_artifact(
+        key="simulate-policy", markdown="\n".join(lines), description="What the programme would have done"
+    )
+
+
 def publish_undo(run_id: int, spent: str, figures: Figures, *, is_done: bool) -> None:
     """Publish the plan of an undo, or what it did."""
     lines = [f"# Run {run_id} is undone" if is_done else f"# Plan: undo run {run_id}", ""]

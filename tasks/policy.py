@@ -128,7 +128,7 @@ def propose(
         changes = compare(programme.filled(newest.document), document, first_day=effective_from)
         if not changes:
             return Proposed(newest, None)
-        _refuse_what_never_changes(source, changes)
+        refuse_what_never_changes(source, changes)
         proposal = proposals.propose(
             connection,
             document,
@@ -199,7 +199,12 @@ def _source(connection: Connection, source: str) -> tuple[str, dict[str, Any], d
     return source, programme.read_programme(source), None
 
 
-def _refuse_what_never_changes(source: str, changes: tuple[Change, ...]) -> None:
+def refuse_what_never_changes(source: str, changes: tuple[Change, ...]) -> None:
+    """Refuse a change of the time zone, the currency or the first day.
+
+    Raises:
+        ProgrammeRefused: naming each of them, and why.
+    """
     refused = tuple(
         f': {change.key} = "{change.after}": is "{change.before}" for good, because {UNCHANGEABLE[change.key]}: put it back'
         for change in changes

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from flows.commands.options import DAY, as_json
 from flows.commands.refusals import plainly
+from flows.commands.simulation import simulate
 from points_ledger.policy import Version
 from points_ledger.policy_changes import Change, Effect
 from points_ledger.proposals import Proposal
@@ -31,12 +32,16 @@ PROPOSAL = click.option(
 Examples:
   loyalty policy show
   loyalty policy explain --lang zh
+  loyalty policy simulate summer.toml --from 2026-03-01 --through 2026-03-31
   loyalty policy propose summer.toml --effective-from 2026-06-01
   loyalty policy approve 7                      by a second person, when something is taken away
 """
 )
 def policy() -> None:
     """Show, compare, explain and change the programme. An order is judged by the version of its effective date."""
+
+
+policy.add_command(simulate)
 
 
 @policy.command(epilog="\b\nExamples:\n  loyalty policy show\n  loyalty policy show --on 2026-10-05 --json\n")

@@ -1,0 +1,13 @@
+-- Lots as their entries before the period leave them: rebuilt as `loyalty verify` does. Parameters: first.
+-- Locks: none. Idempotence: a read.
+select
+    l.member_id, l.lot_seq, l.points, e.remaining, 0 as held, e.expired, l.effective_on, l.usable_from, l.valid_through, l.origin
+from points.lot as l
+inner join (
+    select
+        member_id, lot_seq, sum(sign * points)::bigint as remaining,
+        coalesce(sum(points) filter (where kind = 'expire'), 0)::bigint as expired
+    from points.entry
+    where book_date < :first and lot_seq is not null
+    group by member_id, lot_seq
+) as e on e.member_id = l.member_id and e.lot_seq = l.lot_seq
