@@ -233,6 +233,12 @@ def test_another_way_into_a_tier_moves_members_and_the_matrix_says_from_where_to
     assert tiers["silver"]["difference"] == {"members": 1, "points": 35, "money": "0.35"}
     assert affected(report) == {"m2": 5}  # silver when A4 is judged: 10 instead of 5
 
+    later = ran("2026-01-07", "2026-01-10", text_of(TIERS.format(silver=20)))
+    # m2 was silver before the period, and nothing happens in it
+    assert [(row["baseline"], row["proposed"], row["members"]) for row in later["moves"]] == [
+        ("member", "member", 2), ("silver", "silver", 1),
+    ]  # fmt: skip
+
 
 @pytest.mark.usefixtures("january")
 def test_another_value_of_a_point_is_a_gain_in_money_without_a_point():
@@ -247,8 +253,15 @@ def test_another_value_of_a_point_is_a_gain_in_money_without_a_point():
 
 def test_late_events_tills_and_corrections_are_repeated_on_their_days(reached):
     reached.start()
-    reached.orders("A1,m1,2026-01-03 10:00,tea,1,100", "A2,m2,2026-01-03 10:00,tea,1,40")
+    reached.orders(
+        "A1,m1,2026-01-03 10:00,tea,1,100",
+        "A2,m2,2026-01-03 10:00,tea,1,40",
+        "A5,m4,2026-01-03 10:00,tea,1,50",
+        "A6,m5,2026-01-03 10:00,tea,2,50",
+        "A7,m5,2026-01-04 10:00,tea,-1,50,A6",
+    )
     reached.close("2026-01-05")
+    reached.rows("SELECT points.spend('m4', 30, '2026-01-06', 'till', 'T2')", login="api")
     reached.rows("SELECT points.spend('m1', 30, '2026-01-06', 'till', 'T1')", login="api")
     reached.rows("SELECT points.hold('m2', 10, '2026-01-06', '2026-01-20', 'H1')", login="api")
     reached.orders("A3,m2,2026-01-04 09:00,tea,1,11.50", "A4,m1,2026-01-06 10:00,tea,-1,100,A1")  # late; a return
@@ -260,8 +273,10 @@ def test_late_events_tills_and_corrections_are_repeated_on_their_days(reached):
     )  # fmt: skip
     reached.rows("SELECT points.approve(:id)", login="approver", id=approval)
     reached.rows("SELECT points.adjust(:id, '2026-01-08')", id=approval)
-    reached.redemptions("R1,m2,2026-01-02 10:00,5")  # late, of a day before the points were there
-    reached.cancellations("T0,2026-01-08")
+    reached.orders("A8,m5,2026-01-08 10:00,tea,-2,50,A6")  # one of them is back already
+    # late: of a day before there were points, and of a day when there still were
+    reached.redemptions("R1,m2,2026-01-02 10:00,5", "R2,m4,2026-01-04 10:00,30")
+    reached.cancellations("R1,2026-01-08 10:00")
     reached.close("2026-01-10")
 
     for first in ("2026-01-01", "2026-01-05", "2026-01-07"):
@@ -272,7 +287,7 @@ def test_late_events_tills_and_corrections_are_repeated_on_their_days(reached):
     # the late order is judged by the programme of its own day, which is before the period
     assert affected(doubled) == {}
     refused = ran("2026-01-01", "2026-01-10", text_of(DOUBLE.replace("2", "0.1")))
-    assert refused["refused_at_tills"] == {"baseline": 0, "proposed": 2}
+    assert refused["refused_at_tills"] == {"baseline": 0, "proposed": 3}
 
 
 def test_what_cannot_be_repeated_is_counted_and_shown(reached):
@@ -371,7 +386,7 @@ def test_the_generated_shop_is_reproduced_exactly_from_its_first_day_and_from_th
         reached.take(feed, header, *lines)
     reached.close("2026-02-14")
     with reached.engine("auditor").connect() as connection:
-        real = totals(connection)
+        real, then = totals(connection), totals(connection, through=dt.date(2026, 2, 10))
     before = content_of(reached)
 
     in_force = text_of(TIERS.format(silver=100).replace('[[tier]]\ncode = "gold"\nenter_at = 100\n', ""))
@@ -386,6 +401,7 @@ def test_the_generated_shop_is_reproduced_exactly_from_its_first_day_and_from_th
     assert {row["tier"]: row["baseline"]["members"] for row in whole["tiers"]}["silver"] == real["tiers"]["silver"]
     assert nothing_changed(middle)
     assert like_the_ledger(middle)
+    assert {row["tier"]: row["baseline"]["members"] for row in middle["tiers"]}["silver"] == then["tiers"]["silver"] > 5
     assert set(real["points_by_kind"]) > {"earn", "spend", "spend_reversal", "claw_back", "expire"}
     assert content_of(reached) == before
     assert databases(reached) == []
