@@ -80,7 +80,7 @@ class Scratch:
 @contextmanager
 def scratch(admin_url: str, purpose: str) -> Iterator[Scratch]:
     """Scratch databases for a purpose (a word) until the block ends; those of dead processes are dropped first."""
-    engine = database.engine(admin_url, pool_size=1)
+    engine = database.engine(admin_url)
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
             session.execute(text("SET idle_session_timeout = 0"))  # the lock lasts as long as the session

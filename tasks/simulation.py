@@ -238,8 +238,7 @@ def _url(login: database.Login) -> str:
 
 @contextmanager
 def _snapshot() -> Iterator[Connection]:
-    # an engine of its own: the table that is being copied must not wait in somebody else's pool
-    engine = database.engine(_url("auditor"), pool_size=1)
+    engine = database.engine(_url("auditor"))
     with _reading(engine) as connection:
         yield connection
 
