@@ -1,7 +1,7 @@
 -- Lots as their entries before the period leave them: rebuilt as `loyalty verify` does. Parameters: first.
 -- Locks: none. Idempotence: a read.
 select
-    l.member_id, l.lot_seq, l.points, e.remaining, 0 as held, e.expired, l.effective_on, l.usable_from, l.valid_through, l.origin
+    l.member_id, l.lot_seq, l.points, e.remaining, 0 as held, e.expired, l.effective_on, l.usable_from, l.valid_through, l.idle_by, l.origin
 from points.lot as l
 inner join (
     select

@@ -9,7 +9,7 @@ grant select on all tables in schema points to loyalty_batch, loyalty_auditor, l
 grant select on member, wallet, lot, entry, posting_key, shop_order, order_line, return_line, returned_line, order_earning,
     redemption, cancellation, policy_version, policy_rule, policy, hold, hold_lot, hold_end, finding, book_day to loyalty_support;
 grant execute on function last_closed(), version_on(date), valid_through(date, text, int, text, text), idle_through(date, int),
-    last_day(date, date, int), has_lapsed_idle(bigint, int, date), due_lots(date),
+    last_day(date, date, int), has_lapsed_idle(bigint, int, date), due_lots(date), last_activities(date),
     available(bigint, date), entry_leaf(entry), expected_seal(date), merkle_root(bytea []), journal_of(bigint, text, text),
     book_date_for(date, date), is_number(text), try_timestamp(text, text), try_date(text)
     to loyalty_batch, loyalty_support, loyalty_auditor, loyalty_approver;

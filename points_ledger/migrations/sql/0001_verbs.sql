@@ -133,6 +133,16 @@ begin
     return opened;
 end $$;
 
+-- wallet.active_on rebuilt from the entries booked before a day: the projection's rule, said once.
+create function last_activities(before date) returns table (member_id bigint, active_on date) language sql stable as $$
+    select e.member_id, max(e.effective_on) filter (where e.kind in ('earn', 'spend') and e.source <> 'undo' or e.idle_by is not null)
+    from points.entry e
+    join (select b.member_id, min(b.seq) as seq from points.entry b where b.idle_by is not null group by b.member_id) began
+        on began.member_id = e.member_id and e.seq >= began.seq
+    where e.book_date < before
+    group by e.member_id
+$$;
+
 -- The lots that the close of a day clears, with their last day: held points wait for their hold. Inactivity is looked up
 -- among members who have been inactive long enough for the shortest rule.
 create function due_lots(closed date) returns table (member_id bigint, lot_seq bigint, remaining bigint, last_day date)
