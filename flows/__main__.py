@@ -22,6 +22,8 @@ COMMANDS = {
     "balances": "figures",
     "totals": "figures",
     "verify": "figures",
+    "check": "checks",
+    "findings": "checks",
     "demo": "demo",
 }
 

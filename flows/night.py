@@ -7,9 +7,10 @@ import prefect.runtime
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from points_ledger.night import STEPS, NightResult
+from points_ledger.night import NightResult
 from tasks.artifacts import publish_nights
-from tasks.night import begin_night, due_nights, finish_night, one_at_a_time, resolve, run_step, why_stopped
+from tasks.checks import not_green
+from tasks.night import begin_night, due_nights, finish_night, one_at_a_time, resolve, run_step, steps, why_stopped
 
 
 def _name() -> str:
@@ -21,7 +22,8 @@ def _name() -> str:
 def close_night(through: dt.date | None = None) -> list[dict[str, Any]] | State[Any]:
     """Close the nights up to `through` (empty: up to yesterday, by the time this run was scheduled for).
 
-    Each night: post feeds, check, close, seal, expire. Safe to run again at any time: what is done stays done.
+    Each night: post feeds, check, close, seal, expire, check again. Safe to run again at any time: what is done stays done.
+    A run that ends as StopFindings closed its nights, but took nothing from members: a check found rows that must not be.
     """
     results: list[NightResult] = []
     with one_at_a_time():
@@ -29,11 +31,13 @@ def close_night(through: dt.date | None = None) -> list[dict[str, Any]] | State[
             night = begin_night(business_date)
             if night is None:
                 continue
-            for step in STEPS:
+            for step in steps():
                 state = run_step(step.name, business_date, night.run_id, return_state=True)
                 if not state.is_completed():
                     publish_nights(results, stopped := why_stopped(state))
                     return stopped
             results.append(finish_night(business_date, night.run_id))
-    publish_nights(results)
-    return [result.totals for result in results]
+    withheld = results[-1].totals.get("withheld") if results else None
+    amiss = not_green(withheld)
+    publish_nights(results, amiss)
+    return amiss or [result.totals for result in results]

@@ -71,6 +71,18 @@ DEPLOYMENTS: Final = (
         tags=("night",),
     ),
     Deployment(
+        entrypoint="flows.checks.check_ledger",
+        name="daily",
+        cron="30 4 * * *",
+        overdue_after_hours=26,
+        owner="ledger",
+        description="Run the checks that are due over the whole ledger, in one snapshot, and keep what they find: the "
+        "nightly ones every day, the weekly ones on Sundays, all on a month's last day. It changes nothing else.",
+        consequence="What went wrong outside of what the nights touched is found later. Members lose nothing by it.",
+        runbook="docs/howto/handle-a-finding.md",
+        tags=("checks",),
+    ),
+    Deployment(
         entrypoint="flows.orders.import_orders",
         name="on-demand",
         owner="ledger",

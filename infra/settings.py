@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     )
     prefect_database_url: SecretStr | None = None
     task_runner: Annotated[str, Field(pattern=r"^(threads|dask):[\w.:/-]+$")] = "threads:4"
+    night_checks: bool = True
     drain_seconds: Annotated[int, Field(ge=0)] = 300
 
     s3_endpoint_url: str | None = None

@@ -42,6 +42,8 @@ class Approval:
                 return f"undo run {asked['run_id']}; points that are spent: {asked['spent']}"
             case "plan":
                 return f"the night of run {asked['run_id']}: clear {asked['points']:,} points"
+            case "repair":
+                return f"repair finding {asked['finding_no']} of {asked['check']} ({asked['repair']}): member_id {asked['member_id']}"
             case _:
                 return ", ".join(f"{key} {value}" for key, value in asked.items())
 

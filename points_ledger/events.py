@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 from sqlalchemy import Connection, Engine, text
 
+from points_ledger import check_findings
 from points_ledger.queries import statement
 from points_ledger.slices import work_off
 
@@ -38,9 +39,11 @@ def post(
 ) -> Posted:
     """Post every waiting event of a day up to ``through``, which must be the open business date.
 
-    With ``final`` (the day is being closed) what cannot be posted becomes a finding; without, it waits.
+    With ``final`` (the day is being closed) what cannot be posted becomes a finding; without, it waits. Returns wait while
+    a stop finding of a check is open.
     """
     with engine.begin() as connection:
+        take_back = not check_findings.stopping(connection, day=through)
         connection.execute(text("SELECT points.open_day(:day)"), {"day": through})
         connection.execute(text("SELECT points.open_wallets(:through)"), {"through": through})
         members = (
@@ -49,7 +52,9 @@ def post(
 
     def post_some(chunk: list[int]) -> Posted:
         with engine.begin() as connection:
-            return post_chunk(connection, chunk, through=through, run_id=run_id, final=final)
+            return post_chunk(
+                connection, chunk, through=through, run_id=run_id, final=final, take_back=take_back
+            )
 
     total = sum(work_off(engine, members, post_some, progress=progress), Posted())
     if final:
@@ -59,13 +64,21 @@ def post(
 
 
 def post_chunk(
-    connection: Connection, members: Sequence[int], *, through: dt.date, run_id: int | None, final: bool
+    connection: Connection,
+    members: Sequence[int],
+    *,
+    through: dt.date,
+    run_id: int | None,
+    final: bool,
+    take_back: bool = True,
 ) -> Posted:
-    """Post the waiting events of some members, in the caller's transaction."""
+    """Post the waiting events of some members, in the caller's transaction; without ``take_back`` returns wait."""
     values = {"members": list(members), "through": through, "run_id": run_id, "final": final}
     connection.execute(text("SELECT points.lock_wallets(CAST(:members AS bigint []), true)"), values)
     orders = connection.execute(statement("earn_orders"), values).one().orders
-    returns = _call(connection, "post_returns(CAST(:members AS bigint []), :through, :run_id, :final)", values)
+    returns = 0
+    if take_back:
+        returns = _call(connection, "post_returns(CAST(:members AS bigint []), :through, :run_id, :final)", values)
     cancelled = _call(connection, "post_cancellations(CAST(:members AS bigint []), :through, :run_id)", values)
     redeemed = _call(connection, "post_redemptions(CAST(:members AS bigint []), :through, :run_id, :final)", values)
     # a redemption cancelled on its own day is posted first, then returned

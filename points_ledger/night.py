@@ -1,12 +1,16 @@
 """The night: what closes a business date, step by step, and in which order (design 8).
 
-post feeds → gate checks → close → seal → tiers → expiry → notices → full checks → backup. Notices, the full checks and
-the backup have no step yet; each gets its line in ``STEPS`` where it is named above. Every step may be run again:
-killed anywhere, the next call goes on, and the ledger's totals are the same.
+post feeds → gate checks → close → seal → tiers → expiry → notices → full checks → backup. Notices and the backup have no
+step yet; each gets its line in ``STEPS`` where it is named above. The checks need the catalogue, which is above this
+package: ``tasks.checks`` adds their step. Every step may be run again: killed anywhere, the next call goes on, and the
+ledger's totals are the same.
+
+An open stop finding of a check keeps a night from taking points away: returns wait, nobody falls a tier, nothing expires.
+The rest goes on, and the first night without one catches up.
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from points_ledger import events, expiry, gates, runs, tiers
+from points_ledger import check_findings, events, expiry, gates, runs, tiers
 from points_ledger.errors import LedgerError, WaitsForPerson
 from points_ledger.policy import policy_on
 from points_ledger.queries import statement
@@ -121,16 +125,23 @@ def seal_day(engine: Engine, night: Night, progress: Progress | None = None) -> 
 
 
 def review_tiers(engine: Engine, night: Night, progress: Progress | None = None) -> None:
-    """Decide the tiers held from the next day on."""
-    tiers.review(engine, day=night.business_date, run_id=night.run_id, progress=progress)
+    """Decide the tiers held from the next day on; nobody falls while a stop finding is open."""
+    with engine.begin() as connection:
+        lower = not check_findings.stopping(connection, day=night.business_date)
+    tiers.review(engine, day=night.business_date, run_id=night.run_id, lower=lower, progress=progress)
 
 
 def expire_points(engine: Engine, night: Night, progress: Progress | None = None) -> None:
-    """Plan what lapses, have the guard look at it, then clear it.
+    """Plan what lapses, have the guard look at it, then clear it. While a stop finding is open, leave it all.
 
     Raises:
         WaitsForPerson: the plan is out of line and no second person has accepted it.
     """
+    with engine.begin() as connection:
+        withheld = check_findings.stopping(connection, day=night.business_date)
+        runs.withhold(connection, night.run_id, withheld)
+    if withheld:
+        return
     with engine.begin() as connection:
         plan = expiry.plan(connection, closed=night.business_date)
         reason = _guard(connection, night, plan)
@@ -141,6 +152,8 @@ def expire_points(engine: Engine, night: Night, progress: Progress | None = None
     if reason is not None and not _is_accepted(engine, night, plan):
         raise WaitsForPerson(night.run_id, night.business_date, reason)
     expiry.apply(engine, closed=night.business_date, run_id=night.run_id, progress=progress)
+    with engine.begin() as connection:
+        runs.cleared(connection, night.run_id)
 
 
 STEPS = (
@@ -150,7 +163,7 @@ STEPS = (
     Step("seal-day", seal_day),
     Step("review-tiers", review_tiers),
     Step("expire-points", expire_points),
-    # notices, full checks, backup
+    # notices, full checks (tasks.checks), backup
 )
 
 
@@ -161,13 +174,14 @@ def finish(engine: Engine, night: Night) -> NightResult:
         LedgerError: lots that were due are still there.
     """
     with engine.begin() as connection:
+        withheld = runs.withheld(connection, night.run_id)
         left = connection.execute(statement("lots_left_behind"), {"closed": night.business_date}).scalar_one()
-        if left:
+        if left and not withheld:
             raise LedgerError(f"{left} lots that lapsed on {night.business_date} or before are still open.")
         row = connection.execute(
             statement("night_totals"), {"business_date": night.business_date, "run_id": night.run_id}
         ).one()
-        totals = dict(row._mapping)
+        totals = dict(row._mapping) | ({"withheld": withheld} if withheld else {})
         runs.finish(connection, night.run_id, totals)
     return NightResult(night.business_date, night.run_id, totals)
 
@@ -246,6 +260,7 @@ def close_nights(
     through: dt.date,
     code_version: str,
     watch: Callable[[Night, Step], Progress | None] | None = None,
+    steps: Sequence[Step] = STEPS,
 ) -> Iterator[NightResult]:
     """Close every due night up to ``through``, one after the other; the same steps as the flow, without Prefect.
 
@@ -262,6 +277,6 @@ def close_nights(
             if night is None:
                 continue
             with recorded(engine, night):
-                for step in STEPS:
+                for step in steps:
                     step.run(engine, night, watch(night, step) if watch else None)
                 yield finish(engine, night)

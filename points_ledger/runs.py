@@ -51,6 +51,29 @@ def stop(connection: Connection, run_id: int, status: str, message: str) -> None
     )
 
 
+def withhold(connection: Connection, run_id: int, checks: dict[str, int]) -> None:
+    """Say which checks' findings keep a run from taking points away (rows by check id); none: nothing does."""
+    connection.execute(
+        text("UPDATE points.run SET withheld = CAST(:checks AS jsonb) WHERE run_id = :run_id"),
+        {"run_id": run_id, "checks": json.dumps(checks) if checks else None},
+    )
+
+
+def withheld(connection: Connection, run_id: int) -> dict[str, int]:
+    """The checks that kept a run from taking points away."""
+    found: dict[str, int] | None = connection.execute(
+        text("SELECT withheld FROM points.run WHERE run_id = :run_id"), {"run_id": run_id}
+    ).scalar_one()
+    return found or {}
+
+
+def cleared(connection: Connection, run_id: int) -> None:
+    """Say that the lots due at a run's close are cleared."""
+    connection.execute(
+        text("UPDATE points.run SET cleared_at = clock_timestamp() WHERE run_id = :run_id"), {"run_id": run_id}
+    )
+
+
 @contextmanager
 def only_one(engine: Engine, job: str) -> Iterator[None]:
     """Hold the job's mutex; a second call waits for the first, and a killed one lets go with its connection."""

@@ -42,9 +42,12 @@ def review(
     *,
     day: dt.date,
     run_id: int | None,
+    lower: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> TierReview:
     """Decide the tiers that members hold from the next day on; safe to repeat.
+
+    Without ``lower`` nobody falls, and what is due for a review waits for the next one.
 
     Lowering comes first: a member who falls and has meanwhile earned a higher tier rises again the same night.
     """
@@ -55,9 +58,12 @@ def review(
         values = {"members": chunk, "day": day, "run_id": run_id}
         with engine.begin() as connection:
             connection.execute(text("SELECT points.lock_wallets(CAST(:members AS bigint []), true)"), values)
-            due = connection.execute(statement("review_due_tiers"), values).one()
+            renewals = downgrades = 0
+            if lower:
+                due = connection.execute(statement("review_due_tiers"), values).one()
+                renewals, downgrades = due.renewals, due.downgrades
             upgrades = connection.execute(statement("upgrade_tiers"), values).scalar_one()
-        return TierReview(upgrades, due.renewals, due.downgrades)
+        return TierReview(upgrades, renewals, downgrades)
 
     reviews = work_off(engine, members, review_some, progress=progress)
     return TierReview(*(sum(getattr(r, f.name) for r in reviews) for f in fields(TierReview)))

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from sqlalchemy import Connection, text
 
-from points_ledger import approvals, proposals
+from points_ledger import approvals, check_findings, proposals
 from points_ledger.approvals import Approval
 from points_ledger.errors import InvalidRequest, translated
 from tasks import ledger
@@ -88,6 +88,8 @@ def _decide(connection: Connection, asked: Approval, day: dt.date) -> dict[str, 
         case "undo" | "plan":
             approvals.approve(connection, asked.approval_id)
             return {}
+        case "repair":
+            return {"points": check_findings.approve_and_repair(connection, asked.approval_id)}
         case "tier":
             approvals.approve(connection, asked.approval_id)
             connection.execute(text("SELECT points.protect_tier(:id, :day)"), {"id": asked.approval_id, "day": day})

@@ -1,5 +1,6 @@
 """What a run leaves in the Prefect UI: a summary to read and a table to look up. The books stay in the ledger."""
 
+import datetime as dt
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -24,6 +25,23 @@ def publish_nights(results: list[NightResult], stopped: State[Any] | None = None
     )
     if results:
         create_table_artifact(key="nights", table=[_row(result) for result in results], description="One line a night")
+
+
+def publish_checks(as_of: dt.date, engine: str, answers: list[dict[str, Any]]) -> None:
+    """Publish what each check answered; the findings stay in the ledger."""
+    lines = [
+        f"# {len(answers)} checks as of {as_of}",
+        "",
+        "| check | | answer | rows | ms |",
+        "|---|---|---|---:|---:|",
+    ]
+    worst_first = sorted(answers, key=lambda a: ("error", "fail", "pass").index(a["outcome"]))
+    lines += [
+        f"| {a['check_id']} | {a['severity']} | {a['outcome']} | {a['offending']:,} | {a['milliseconds']:,} |"
+        for a in worst_first
+    ]
+    lines += ["", f"Run by {engine}. What is open, and what to do about it: `loyalty findings --open`."]
+    create_markdown_artifact(key="check-ledger", markdown="\n".join(lines), description="What the checks answered")
 
 
 def publish_import(row: dict[str, Any]) -> None:
@@ -99,7 +117,7 @@ def _summary(results: list[NightResult], stopped: str | None) -> str:
             findings[reason] = findings.get(reason, 0) + count
     lines = []
     if stopped:
-        lines += ["# The night stopped", "", stopped, ""]
+        lines += ["# The night stopped" if not results else "# Not everything is in order", "", stopped, ""]
     if results:
         first, last = results[0], results[-1]
         span = f"{first.business_date}" if len(results) == 1 else f"{first.business_date} to {last.business_date}"

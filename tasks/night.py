@@ -12,12 +12,12 @@ from prefect.states import Failed
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from infra.settings import settings
 from points_ledger import night, overview, runs
 from points_ledger.errors import LedgerError, WaitsForPerson, translated
 from points_ledger.night import Night, NightResult, Progress, Step
-from tasks import ledger
+from tasks import checks, ledger
 
-STEPS = {step.name: step for step in night.STEPS}
 ATTEMPTS_AFTER = [5.0, 30.0]  # seconds
 
 
@@ -30,6 +30,11 @@ def resolve(through: dt.date | None) -> dt.date:
         return through
     scheduled: dt.datetime = prefect.runtime.flow_run.scheduled_start_time
     return ledger.business_date(scheduled) - dt.timedelta(days=1)
+
+
+def steps() -> tuple[Step, ...]:
+    """The steps of a night in this installation: the ledger's, and the checks unless LOYALTY_NIGHT_CHECKS says no."""
+    return (*night.STEPS, checks.STEP) if settings().night_checks else night.STEPS
 
 
 def one_at_a_time() -> AbstractContextManager[None]:
@@ -61,7 +66,7 @@ def run_step(step: str, business_date: dt.date, run_id: int) -> None:
     """Run one step of the night of a date; safe to repeat."""
     claimed = Night(business_date, run_id)
     with translated(), night.recorded(ledger.engine(), claimed):
-        STEPS[step].run(ledger.engine(), claimed, None)
+        next(s for s in steps() if s.name == step).run(ledger.engine(), claimed, None)
 
 
 @task(name="finish-night", task_run_name="{business_date} finish")
@@ -90,7 +95,9 @@ def close_directly(through: dt.date, watch: Callable[[Night, Step], Progress | N
     """
     ledger.policy()
     with translated():
-        yield from night.close_nights(ledger.engine(), through=through, code_version=ledger.code_version(), watch=watch)
+        yield from night.close_nights(
+            ledger.engine(), through=through, code_version=ledger.code_version(), watch=watch, steps=steps()
+        )
 
 
 def accept_plan(run_id: int) -> tuple[str, str]:

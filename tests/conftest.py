@@ -227,6 +227,18 @@ def clone(server_url: sa.URL, template: sa.URL) -> Iterator[Callable[[], Ledger]
         yield lambda: stack.enter_context(_clone(server_url, template))
 
 
+@pytest.fixture
+def copied(server_url: sa.URL) -> Iterator[Callable[[Ledger], Ledger]]:
+    """Copies a ledger, with all that is in it, for this test to break."""
+    with ExitStack() as stack:
+
+        def copy(original: Ledger) -> Ledger:
+            original.dispose()  # a database that is copied has no connections
+            return stack.enter_context(_clone(server_url, original.url))
+
+        yield copy
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of a real shop's files, or skip."""

@@ -69,6 +69,9 @@ def _outcome(outcome: dict[str, Any]) -> str:
             return f"Done by run {outcome['run_id']}: {outcome['entries']:,} entries of {outcome['members']:,} members."
         case "policy":
             return f"Version {outcome['version']} is stored."
+        case "repair":
+            cleared = f"{outcome['points']:,} points cleared. " if outcome["points"] else "Rebuilt from the entries. "
+            return f"{cleared}See whether the finding is gone: loyalty check"
         case "plan":
             return "The next loyalty close, or night, goes on with it."
     return "Done."

@@ -1,6 +1,7 @@
 """``loyalty close``: close business dates now, without a Prefect server. The flow runs the same steps."""
 
 import datetime as dt
+import sys
 
 import click
 from rich.console import Console
@@ -35,7 +36,7 @@ def close(through: dt.date | None, *, dry_run: bool, accept_plan: int | None, ma
     Safe to repeat, to kill, and to run twice at once. A night that would take away far more than usual stops and
     waits for a second person (exit code 1).
     """
-    from tasks import ledger, night  # noqa: PLC0415 - Prefect takes a second to import
+    from tasks import checks, ledger, night  # noqa: PLC0415 - Prefect takes a second to import
 
     with plainly():
         last = through or ledger.business_date(dt.datetime.now(dt.UTC)) - dt.timedelta(days=1)
@@ -64,8 +65,12 @@ def close(through: dt.date | None, *, dry_run: bool, accept_plan: int | None, ma
                     click.echo(
                         as_json({"business_date": result.business_date, "run_id": result.run_id, **result.totals})
                     )
+    with plainly():
+        amiss = checks.not_green(results[-1].totals.get("withheld") if results else None)
+    if amiss is not None:
+        click.echo(f"{amiss.name}: {amiss.message}", err=True)
     if machine:
-        return
+        sys.exit(1 if amiss is not None and amiss.is_failed() else 0)
     if not results:
         click.echo(f"Nothing to close: every date up to {last} is closed.")
         return
@@ -81,6 +86,8 @@ def close(through: dt.date | None, *, dry_run: bool, accept_plan: int | None, ma
             found[reason] = found.get(reason, 0) + count
     if found:
         click.echo("Findings: " + ", ".join(f"{reason} {count:,}" for reason, count in sorted(found.items())))
+    if amiss is not None and amiss.is_failed():
+        sys.exit(1)
 
 
 def _show_preview(nights: list[dict[str, object]], *, machine: bool) -> None:

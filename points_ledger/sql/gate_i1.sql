@@ -1,7 +1,8 @@
 -- I1 and I14: a wallet is the sum of its entries, its debt owe minus repay, and their numbers are dense.
 -- Parameters: business_date. Locks: none. Idempotence: a read.
-select format('member_id %s: wallet %s, debt %s, seq %s; entries %s, debt %s, %s rows up to seq %s',
-    w.member_id, w.balance, w.debt, w.seq, e.balance, e.debt, e.n, e.last_seq) as finding
+select w.member_id,
+    format('member_id %s: wallet %s, debt %s, seq %s; entries %s, debt %s, %s rows up to seq %s',
+    w.member_id, w.balance, w.debt, w.seq, e.balance, e.debt, e.n, e.last_seq) as difference
 from points.wallet as w
 inner join (
     select member_id, sum(sign * points) as balance, count(*) as n, max(seq) as last_seq,

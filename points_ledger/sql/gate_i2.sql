@@ -1,6 +1,7 @@
 -- I2: what is left of a lot is its points less what its entries took.
 -- Parameters: business_date. Locks: none. Idempotence: a read.
-select format('member_id %s, lot %s: remaining %s, entries say %s', l.member_id, l.lot_seq, l.remaining, e.remaining) as finding
+select l.member_id, l.lot_seq,
+    format('member_id %s, lot %s: remaining %s, entries say %s', l.member_id, l.lot_seq, l.remaining, e.remaining) as difference
 from points.lot as l
 inner join (
     select member_id, lot_seq, sum(sign * points) as remaining

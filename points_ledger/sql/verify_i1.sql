@@ -1,6 +1,8 @@
 -- I1, I14: every wallet rebuilt from its entries; also wallets without entries and entries without a wallet.
 -- Parameters: none. Locks: none. Idempotence: a read.
-select format('member_id %s: wallet says balance %s, debt %s, seq %s, active on %s; its entries say %s, %s, %s, %s', coalesce(w.member_id, e.member_id),
+select coalesce(w.member_id, e.member_id) as member_id,
+    format('member_id %s: wallet says balance %s, debt %s, seq %s, active on %s;'
+        ' its entries say %s, %s, %s, %s', coalesce(w.member_id, e.member_id),
     w.balance, w.debt, w.seq, w.active_on, e.balance, e.debt, e.n, a.active_on) as difference
 from points.wallet as w
 full join (

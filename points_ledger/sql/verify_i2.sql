@@ -1,6 +1,7 @@
 -- I2: every lot rebuilt from its entries, with its dates; also lots no entry opened and entries on no lot.
 -- Parameters: none. Locks: none. Idempotence: a read.
-select format('member_id %s, lot %s: the lot says %s of %s left, %s expired, usable %s to %s; its entries say %s of %s, %s, %s to %s',
+select coalesce(l.member_id, e.member_id) as member_id, coalesce(l.lot_seq, e.lot_seq) as lot_seq,
+    format('member_id %s, lot %s: the lot says %s of %s left, %s expired, usable %s to %s; its entries say %s of %s, %s, %s to %s',
     coalesce(l.member_id, e.member_id), coalesce(l.lot_seq, e.lot_seq), l.remaining, l.points, l.expired, l.usable_from, l.valid_through,
     e.remaining, e.points, e.expired, e.usable_from, e.valid_through) as difference
 from points.lot as l
@@ -16,4 +17,4 @@ full join (
 ) as e on e.member_id = l.member_id and e.lot_seq = l.lot_seq
 where (l.remaining, l.points, l.expired, l.usable_from, l.valid_through, l.idle_by, l.effective_on)
     is distinct from (e.remaining, e.points, e.expired, e.usable_from, e.valid_through, e.idle_by, e.effective_on)
-order by 1
+order by 1, 2

@@ -1,6 +1,7 @@
 -- I3: the lots of a member add up to the balance, and their holds to what is held.
 -- Parameters: none. Locks: none. Idempotence: a read.
-select format('member_id %s: wallet has %s (held %s), its lots %s (held %s), open holds %s', w.member_id, w.balance, w.held,
+select w.member_id,
+    format('member_id %s: wallet has %s (held %s), its lots %s (held %s), open holds %s', w.member_id, w.balance, w.held,
     coalesce(l.remaining, 0), coalesce(l.held, 0), coalesce(h.held, 0)) as difference
 from points.wallet as w
 left join (select member_id, sum(remaining) as remaining, sum(held) as held from points.lot group by member_id) as l

@@ -1,6 +1,7 @@
 -- I4: running balances, debts and lot remainders chain from entry to entry.
 -- Parameters: none. Locks: none. Idempotence: a read.
-select format('member_id %s, seq %s: balance %s, debt %s, lot left %s; the entries up to it say %s, %s, %s', member_id, seq,
+select member_id, seq,
+    format('member_id %s, seq %s: balance %s, debt %s, lot left %s; the entries up to it say %s, %s, %s', member_id, seq,
     balance_after, debt_after, lot_remaining_after, balance, debt, remaining) as difference
 from (
     select member_id, seq, balance_after, debt_after, lot_remaining_after,
@@ -12,4 +13,4 @@ from (
     window so_far as (partition by member_id order by seq)
 ) as chain
 where (balance_after, debt_after, lot_remaining_after) is distinct from (balance, debt, remaining)
-order by 1
+order by 1, 2

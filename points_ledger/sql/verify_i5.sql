@@ -1,7 +1,7 @@
 -- I5: per book date, debits equal credits over all accounts, the wallet and debt accounts move as the entries' own
 -- signs say, and what a transfer took from one member another one got.
--- Parameters: none. Locks: none. Idempotence: a read.
-select format('%s: %s', book_date, what) as difference
+-- Parameters: since (book dates before it are left out). Locks: none. Idempotence: a read.
+select book_date, what, format('%s: %s', book_date, difference) as difference
 from (
     select e.book_date, sum(case when k.debit = 'wallet' then -e.points when k.credit = 'wallet' then e.points else 0 end) as wallet,
         sum(e.sign * e.points) as signed,
@@ -10,13 +10,14 @@ from (
         count(*) filter (where k.kind is null) as unknown
     from points.entry as e
     left join points.entry_kind as k on k.kind = e.kind and k.sign = e.sign
+    where e.book_date >= CAST(:since AS date)
     group by e.book_date
 ) as d
 cross join lateral (
-    select format('%s entries of a kind or sign that is not legal', unknown) as what where unknown > 0
+    select 'kind' as what, format('%s entries of a kind or sign that is not legal', unknown) as difference where unknown > 0
     union all
-    select format('wallet account moved by %s, entries say %s', wallet, signed) where wallet <> signed
+    select 'wallet', format('wallet account moved by %s, entries say %s', wallet, signed) where wallet <> signed
     union all
-    select format('%s points transferred out, %s in', sent, received) where sent <> received
+    select 'transfer', format('%s points transferred out, %s in', sent, received) where sent <> received
 ) as w
-order by 1
+order by 1, 2

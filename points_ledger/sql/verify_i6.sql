@@ -1,7 +1,8 @@
 -- I6: no spend took a lapsed or pending lot (a captured hold may), no expiry took a live one. Points that lapse by
 -- inactivity are judged by the activity there was before the entry's journal.
--- Parameters: none. Locks: none. Idempotence: a read.
-select format('member_id %s, seq %s: %s on %s of lot %s, usable %s to %s', e.member_id, e.seq, e.kind, e.effective_on, e.lot_seq,
+-- Parameters: since (book dates before it are left out). Locks: none. Idempotence: a read.
+select e.member_id, e.seq,
+    format('member_id %s, seq %s: %s on %s of lot %s, usable %s to %s', e.member_id, e.seq, e.kind, e.effective_on, e.lot_seq,
     e.usable_from, e.last_day) as difference
 from (
     select
@@ -14,9 +15,9 @@ from (
         ), o.idle_by) end as last_day
     from points.entry as t
     inner join points.entry as o on o.member_id = t.member_id and o.seq = t.lot_seq
-    where t.kind in ('spend', 'transfer_out', 'expire')
+    where t.book_date >= CAST(:since AS date) and t.kind in ('spend', 'transfer_out', 'expire')
 ) as e
 where (e.kind in ('spend', 'transfer_out') and e.source <> 'capture'
     and (e.effective_on < e.usable_from or e.effective_on > coalesce(e.last_day, 'infinity')))
     or (e.kind = 'expire' and e.effective_on is distinct from e.last_day + 1)
-order by 1
+order by 1, 2

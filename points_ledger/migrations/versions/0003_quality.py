@@ -1,0 +1,38 @@
+"""The checks: their runs, findings with a life, incidents, repairs. Runs before the new code; the old does not see it.
+
+Revision ID: 0003
+Revises: 0002
+"""
+
+from importlib import resources
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+PARTS = ("runs", "findings", "repairs")
+
+
+def upgrade() -> None:
+    """Create the parts as ``loyalty_owner``."""
+    _run(
+        "GRANT loyalty_owner TO CURRENT_USER; SET LOCAL ROLE loyalty_owner; SET LOCAL search_path = points, pg_catalog;"
+    )
+    for part in PARTS:
+        _run(resources.files("points_ledger.migrations").joinpath(f"sql/0003_{part}.sql").read_text("utf-8"))
+    _run("RESET search_path; RESET ROLE;")
+
+
+def downgrade() -> None:
+    """Refused: what was found is not undone by dropping it."""
+    raise NotImplementedError("what was found is not undone by dropping it; restore a backup instead")
+
+
+def _run(sql: str) -> None:
+    # Straight to the driver: SQLAlchemy would take the colons of casts for parameters.
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute(sql)
+    cursor.close()
