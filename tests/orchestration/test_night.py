@@ -7,6 +7,7 @@ from prefect.artifacts import Artifact
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
+from flows.checks import check_ledger
 from flows.night import close_night
 from flows.orders import import_orders
 from infra.feed_layouts import FeedRefused
@@ -105,3 +106,37 @@ def test_a_file_that_cannot_be_used_fails_the_import_at_once(tmp_path):
     assert state.type.value == "FAILED"
     with pytest.raises(FeedRefused, match="line 1, column member_no"):
         state.result()
+
+
+def test_an_open_stop_finding_is_the_final_state_of_the_check_and_of_the_nights_until_it_is_waived(shop):
+    shop.orders("A1,m1,2026-01-01 10:00,tea,1,1", "A2,m2,2026-01-30 10:00,tea,1,100")
+    close_night(through=dt.date(2026, 1, 31))
+    shop.rows("UPDATE points.wallet SET debt = 1 WHERE member_id = 2")
+
+    checked = check_ledger(everything=True, return_state=True)
+    assert (checked.type.value, checked.name) == ("FAILED", "StopFindings")
+    assert "I14: 1 rows since 2026-01-31" in checked.message
+    assert "| I14 | stop | fail | 1 |" in Artifact.get("check-ledger").data
+
+    night = close_night(through=dt.date(2026, 2, 1), return_state=True)
+    assert (night.type.value, night.name) == ("FAILED", "StopFindings")
+    assert "I14" in night.message
+    assert "docs/howto/handle-a-finding.md" in night.message
+    assert "1 night closed" in Artifact.get("close-night").data
+    assert shop.balance("m1") == (1, 0)
+
+    shop.rows("SELECT points.waive_finding(finding_no, '2026-03-01', 'explained in a ticket') FROM points.check_finding",
+              login="approver")  # fmt: skip
+    assert close_night(through=dt.date(2026, 2, 2), return_state=True).name == "Completed"
+    assert shop.balance("m1") == (0, 0)
+
+
+def test_a_check_that_cannot_run_leaves_no_green_night_and_holds_nothing_up(shop):
+    shop.orders("A1,m1,2026-01-01 10:00,tea,1,1", "A2,m2,2026-01-30 10:00,tea,1,100")
+    shop.rows("ALTER TABLE points.feed_file RENAME COLUMN imported_at TO at")
+
+    state = close_night(through=dt.date(2026, 2, 1), return_state=True)
+
+    assert (state.type.value, state.name) == ("FAILED", "CheckErrors")
+    assert "left-waiting: could not run" in state.message
+    assert shop.balance("m1") == (0, 0)

@@ -196,6 +196,8 @@ def test_every_command_helps_with_an_example(loyalty):
         "balances",
         "totals",
         "verify",
+        "check",
+        "findings",
         "demo",
     ):
         code, out, _ = loyalty(command, "--help")
@@ -216,3 +218,58 @@ def test_an_import_of_the_open_day_is_a_run_that_can_be_undone(loyalty, ledger, 
     assert code == 0
     assert "earn" in out
     assert ledger.balance("H1") == (25, 0)  # shown, not done
+
+
+def test_a_finding_from_the_check_to_its_repair(loyalty, ledger, shop):
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+    assert ((refused := loyalty("check", "--bare"))[0], "--as-of" if "--as-of" in refused[2] else "") == (2, "--as-of")
+    loyalty("import", "orders", shop / "orders.csv")
+    loyalty("close", "--through", "2026-09-03")
+    code, out, _ = loyalty("check")
+    assert (code, "39 checks as of 2026-09-03: pass." in out) == (0, True)
+    assert loyalty("findings", "--open")[1] == "Nothing is open.\n"
+    ledger.rows("UPDATE points.wallet SET held = 1 WHERE balance = 40")
+
+    code, out, _ = loyalty("check", "--bare", "--check", "i3", "--json")
+    report = json.loads(out)
+    assert (code, report["outcome"], report["stopping"]) == (1, "stop", {"I3": 1})
+    assert report["answers"][0]["rows"][0]["key"] == {"member_id": 2}
+    assert ((refused := loyalty("check", "--check", "I99"))[0], "no check I99" in refused[2]) == (2, True)
+
+    code, out, _ = loyalty("findings", "--open", "--check", "I3", "--json")
+    assert [f["check_id"] for f in json.loads(out)["findings"]] == ["I3"]
+    assert loyalty("findings", "ack", "I3")[0] == 0
+    assert loyalty("findings", "mute", "I3", "--until", "2026-09-04", "--reason", "mended tomorrow")[0] == 0
+    code, out, _ = loyalty("findings")
+    assert "loyalty_batch" in out
+    assert "2026-09-04" in out
+    code, out, _ = loyalty("findings", "repair", 1, "--reason", "somebody wrote to the table")
+    assert "loyalty approve 1" in out
+    assert "repair finding 1 of I3 (rebuild): member_id 2" in loyalty("approvals")[1]
+    assert "Rebuilt from the entries" in loyalty("approve", 1)[1]
+    assert ledger.one("SELECT max(held) FROM points.wallet") == 0
+    assert loyalty("check", "--bare", "--check", "I3")[0] == 0
+
+    ledger.rows("UPDATE points.run SET status = 'failed' WHERE business_date = '2026-09-02'")
+    assert loyalty("check", "--bare", "--check", "stale-runs")[0] == 0  # a warning
+    code, out, _ = loyalty("findings", "repair", 2, "--reason", "run it once more")
+    assert (code, "Run the job again" in out, "docs/runbooks/checks.md#stale-runs" in out) == (0, True, True)
+    code, out, _ = loyalty(
+        "findings", "waive", "--check", "stale-runs", "--until", "2026-09-30", "--reason", "replayed on purpose"
+    )
+    assert (code, "1 findings are waived" in out) == (0, True)
+
+
+def test_a_close_that_withheld_points_says_so_and_does_not_end_well(loyalty, ledger, shop):
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+    loyalty("import", "orders", shop / "orders.csv")
+    loyalty("close", "--through", "2026-09-03")
+    ledger.rows("UPDATE points.wallet SET debt = 1 WHERE member_id = 1")
+    loyalty("check", "--bare", "--check", "I14")
+
+    code, out, error = loyalty("close", "--through", "2026-10-05")
+
+    assert code == 1
+    assert "StopFindings: I14: 1 rows since 2026-09-03" in error
+    assert "32 nights closed" in out
+    assert ledger.balance("H2")[0] == 40
