@@ -20,7 +20,7 @@ def publish_nights(results: list[NightResult], stopped: State[Any] | None = None
         return
     create_markdown_artifact(
         key="close-night",
-        markdown=_summary(results, stopped.message if stopped else None),
+        markdown=_summary(results, stopped.message if stopped else None, _heading(stopped)),
         description="What the night did",
     )
     if results:
@@ -106,7 +106,12 @@ def publish_undo(run_id: int, spent: str, figures: Figures, *, is_done: bool) ->
     create_markdown_artifact(key=f"undo-{run_id}", markdown="\n".join(lines), description="What undoing it does")
 
 
-def _summary(results: list[NightResult], stopped: str | None) -> str:
+def _heading(stopped: State[Any] | None) -> str:
+    by_checks = stopped is not None and stopped.name in ("StopFindings", "CheckErrors", "PointsWithheld")
+    return "Not everything is in order" if by_checks else "The night stopped"
+
+
+def _summary(results: list[NightResult], stopped: str | None, heading: str) -> str:
     posted: dict[str, int] = {}
     findings: dict[str, int] = {}
     for result in results:
@@ -117,7 +122,7 @@ def _summary(results: list[NightResult], stopped: str | None) -> str:
             findings[reason] = findings.get(reason, 0) + count
     lines = []
     if stopped:
-        lines += ["# The night stopped" if not results else "# Not everything is in order", "", stopped, ""]
+        lines += [f"# {heading}", "", stopped, ""]
     if results:
         first, last = results[0], results[-1]
         span = f"{first.business_date}" if len(results) == 1 else f"{first.business_date} to {last.business_date}"

@@ -205,9 +205,13 @@ def _chosen(check_ids: Sequence[str]) -> tuple[Check, ...]:
 
 def _what(incident: Incident, stopping: dict[str, int]) -> str:
     if incident.check_id in stopping:
-        return f"{stopping[incident.check_id]:,} rows since {incident.opened_on}"
+        return f"{_rows(stopping[incident.check_id])} since {incident.opened_on}"
     return f"could not run ({(incident.message or '').splitlines()[0][:200]})"
 
 
+def _rows(n: int) -> str:
+    return f"{n:,} row{'s' * (n != 1)}"
+
+
 def _named(checks: dict[str, int]) -> str:
-    return ", ".join(f"{check_id} ({rows:,} rows)" for check_id, rows in checks.items())
+    return ", ".join(f"{check_id} ({_rows(n)})" for check_id, n in checks.items())

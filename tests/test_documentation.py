@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from expectations.catalogue import CATALOGUE
 from infra.deployments import DEPLOYMENTS
 from infra.settings import PREFIX, Settings
 
@@ -36,3 +37,34 @@ def test_every_target_of_the_makefile_says_what_it_does_and_there_are_few():
     assert len(targets) <= 12
     for target in targets:
         assert re.search(rf"^{target}:.*## \S", text, flags=re.MULTILINE), f"{target}: add ## and a sentence"
+
+
+def test_the_page_of_checks_is_the_catalogue():
+    page = (ROOT / "docs" / "reference" / "checks.md").read_text()
+    rows = [
+        f"| [{c.id}](../runbooks/checks.md#{c.id.lower()}) | {c.title} | {c.severity} | {c.owner} | {', '.join(c.keys)} |"
+        f" {c.cadence} | {c.repair or ''} |"
+        for c in CATALOGUE
+    ]
+
+    assert [line for line in page.splitlines() if line.startswith("| [")] == rows
+
+
+@pytest.mark.parametrize("check", CATALOGUE, ids=lambda check: check.id)
+def test_a_check_has_its_place_in_the_runbook_and_its_advice_stands_there(check):
+    page, _, anchor = check.runbook.partition("#")
+    sections = dict(
+        re.findall(r"^## ([\w-]+)\n(.*?)(?=^## |\Z)", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    )
+
+    assert anchor == check.id.lower()
+    section = " ".join(sections[check.id].split())
+    assert check.title in section
+    assert check.advice in section
+    for part in ("*What it means.*", "*Look.*", "*Do.*"):
+        assert part in section
+    assert ("loyalty findings repair" in section) == (check.repair is not None)
+
+
+def test_the_readme_counts_the_checks():
+    assert f"**{len(CATALOGUE)} checks" in (ROOT / "README.md").read_text()

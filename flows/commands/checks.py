@@ -41,7 +41,11 @@ def check(check_ids: tuple[str, ...], as_of: dt.date | None, *, bare: bool, mach
     else:
         shown = Console(highlight=False, soft_wrap=True)
         for answer in report.answers:
-            rows = f"{answer['offending']:,} rows" if answer["offending"] else escape(answer["error"] or "")
+            rows = (
+                f"{answer['offending']:,} row{'s' * (answer['offending'] != 1)}"
+                if answer["offending"]
+                else escape(answer["error"] or "")
+            )
             shown.print(f"{MARKS[answer['outcome']]:<16} {answer['severity']:<5} {answer['check_id']:<24} {rows}")
             for row in answer["rows"][:5]:
                 shown.print(f"      {escape(row['difference'])}")
@@ -117,7 +121,7 @@ def waive(numbers: tuple[int, ...], check_id: str | None, until: dt.date, reason
 
     with plainly():
         waived = checks.waive(numbers, check_id, until, reason)
-    click.echo(f"{len(waived):,} findings are waived until {until}.")
+    click.echo(f"Waived until {until}: finding{'s' * (len(waived) != 1)} {', '.join(map(str, waived))}.")
 
 
 @findings.command(epilog="\b\nExample:\n  loyalty findings ack I7\n")

@@ -115,7 +115,7 @@ def test_an_open_stop_finding_is_the_final_state_of_the_check_and_of_the_nights_
 
     checked = check_ledger(everything=True, return_state=True)
     assert (checked.type.value, checked.name) == ("FAILED", "StopFindings")
-    assert "I14: 1 rows since 2026-01-31" in checked.message
+    assert "I14: 1 row since 2026-01-31" in checked.message
     assert "| I14 | stop | fail | 1 |" in Artifact.get("check-ledger").data
 
     night = close_night(through=dt.date(2026, 2, 1), return_state=True)
