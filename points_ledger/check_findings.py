@@ -95,6 +95,16 @@ class Incident:
     muted_until: dt.date | None
 
 
+@dataclass(frozen=True)
+class Trend:
+    """What a check answered on a business date."""
+
+    check_id: str
+    as_of: dt.date
+    outcome: Outcome
+    offending: int
+
+
 def record(
     connection: Connection,
     run: CheckRun,
@@ -151,6 +161,12 @@ def finding(connection: Connection, finding_no: int) -> CheckFinding:
 def open_incidents(connection: Connection) -> list[Incident]:
     """Checks that are not green, stop before warn, oldest first."""
     return [Incident(**row) for row in connection.execute(statement("open_incidents")).mappings()]
+
+
+def trend(connection: Connection, *, through: dt.date, days: int) -> list[Trend]:
+    """What every check answered on each of so many business dates, the last of them ``through``."""
+    rows = connection.execute(statement("check_trend"), {"through": through, "days": days}).mappings()
+    return [Trend(**row) for row in rows]
 
 
 def excused(connection: Connection, check_id: str, *, day: dt.date, known: bool) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from expectations import catalogue, runner
+from expectations import catalogue, on_call, runner
 from expectations.catalogue import BY_ID, CATALOGUE, Check
 from infra.database import MissingDatabaseUrl
 from points_ledger import check_findings, runs, totals
@@ -124,6 +124,26 @@ def list_findings(*, only_open: bool, check_id: str | None) -> tuple[list[Incide
         incidents = check_findings.open_incidents(connection)
         found = check_findings.findings(connection, only_open=only_open, check_id=check_id)
     return [i for i in incidents if check_id in (None, i.check_id)], found
+
+
+def on_call_page() -> str:
+    """What is open, and the trend of the last dates, as one HTML file.
+
+    Raises:
+        InvalidRequest: nothing is closed yet.
+    """
+    ledger.policy()
+    with runner.snapshot(ledger.engine()) as (connection, _, _):
+        day = totals.last_closed(connection)
+        if day is None:
+            raise InvalidRequest("No day is closed yet: there is nothing to show.")
+        return on_call.render(
+            day,
+            check_findings.open_incidents(connection),
+            check_findings.findings(connection, only_open=True, limit=runner.CAP),
+            check_findings.stopping(connection, day=day),
+            check_findings.trend(connection, through=day, days=on_call.DAYS),
+        )
 
 
 def waive(numbers: Sequence[int], check_id: str | None, until: dt.date, why: str) -> list[int]:

@@ -3,6 +3,7 @@
 import datetime as dt
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -62,6 +63,7 @@ def check(check_ids: tuple[str, ...], as_of: dt.date | None, *, bare: bool, mach
 Examples:
   loyalty findings --open
   loyalty findings --check I7 --json
+  loyalty findings --page on-call.html
   loyalty findings ack I7
   loyalty findings repair 12 --reason "left behind by the night of 3 May"
   loyalty findings waive 12 --until 2026-10-31 --reason "explained in ticket 881"
@@ -70,13 +72,21 @@ Examples:
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not cleared.")
 @click.option("--check", "check_id", metavar="ID", help="Only those of this check.")
 @click.option("--json", "machine", is_flag=True, help="For machines.")
+@click.option(
+    "--page", type=click.Path(path_type=Path, dir_okay=False), help="Write the page for on-call: one HTML file."
+)
 @click.pass_context
-def findings(ctx: click.Context, check_id: str | None, *, only_open: bool, machine: bool) -> None:
+def findings(ctx: click.Context, check_id: str | None, page: Path | None, *, only_open: bool, machine: bool) -> None:
     """Show what the checks found: since when, still open or cleared, waived by whom; and decide what becomes of it."""
     if ctx.invoked_subcommand is not None:
         return
     from tasks import checks  # noqa: PLC0415 - Prefect takes a second to import
 
+    if page is not None:
+        with plainly():
+            page.write_text(checks.on_call_page(), encoding="utf-8")
+        click.echo(f"Written: {page}")
+        return
     with plainly():
         incidents, found = checks.list_findings(only_open=only_open, check_id=check_id)
     if machine:

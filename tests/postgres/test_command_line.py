@@ -243,6 +243,8 @@ def test_a_finding_from_the_check_to_its_repair(loyalty, ledger, shop):
     code, out, _ = loyalty("findings")
     assert "loyalty_batch" in out
     assert "2026-09-04" in out
+    assert loyalty("findings", "--page", shop / "on-call.html")[0] == 0
+    assert "member_id 2: wallet has 40 (held 1)" in (shop / "on-call.html").read_text()
     code, out, _ = loyalty("findings", "repair", 1, "--reason", "somebody wrote to the table")
     assert "loyalty approve 1" in out
     assert "repair finding 1 of I3 (rebuild): member_id 2" in loyalty("approvals")[1]
