@@ -260,11 +260,12 @@ def close_nights(
     through: dt.date,
     code_version: str,
     watch: Callable[[Night, Step], Progress | None] | None = None,
-    steps: Sequence[Step] = STEPS,
+    steps: Sequence[Step] | None = None,
 ) -> Iterator[NightResult]:
     """Close every due night up to ``through``, one after the other; the same steps as the flow, without Prefect.
 
-    ``watch`` is told of every step before it begins and may return a progress callback.
+    ``watch`` is told of every step before it begins and may return a progress callback. ``steps``: those of the
+    installation, ``STEPS`` if none are given.
 
     Raises:
         GateFailed, WaitsForPerson, LedgerError: the night that stopped; those before it are done.
@@ -277,6 +278,6 @@ def close_nights(
             if night is None:
                 continue
             with recorded(engine, night):
-                for step in steps:
+                for step in steps or STEPS:
                     step.run(engine, night, watch(night, step) if watch else None)
                 yield finish(engine, night)

@@ -50,3 +50,7 @@ def test_nine_months_of_a_real_shop_reach_the_totals_of_an_independent_recomputa
     lines = "".join(f"{','.join(row)}\n" for row in rows)
     assert hashlib.sha256(lines.encode()).hexdigest() == expected["wallet_sha256"]
     loyalty("verify")
+    report = json.loads(loyalty("check", "--json"))
+    assert report["outcome"] == "pass", [a for a in report["answers"] if a["outcome"] != "pass"]
+    assert ledger.one("SELECT count(*) FROM points.check_run WHERE form = 'night'") == 274
+    assert ledger.one("SELECT count(*) FROM points.check_finding") == 0
