@@ -52,9 +52,7 @@ def post(
 
     def post_some(chunk: list[int]) -> Posted:
         with engine.begin() as connection:
-            return post_chunk(
-                connection, chunk, through=through, run_id=run_id, final=final, take_back=take_back
-            )
+            return post_chunk(connection, chunk, through=through, run_id=run_id, final=final, take_back=take_back)
 
     total = sum(work_off(engine, members, post_some, progress=progress), Posted())
     if final:

@@ -95,7 +95,7 @@ def test_a_clean_shop_is_clean_for_every_check(clean, login):
     assert found(clean, *catalogue.nightly(), form="night", login=login) == {}
 
 
-GIFT = ["ALTER TABLE points.entry DROP CONSTRAINT a_legal_kind", "UPDATE points.entry SET kind = 'gift' WHERE {expiry}"]
+GIFT = ["UPDATE points.entry SET kind = 'gift' WHERE {expiry}"]
 EXPIRY = {"member_id": 3, "seq": 3}  # of the last night, booked on 11 March
 EARNED = {"member_id": 6, "seq": 5}  # on 10 March, the last day closed
 # check: (what somebody with all rights did, the keys of exactly the rows that are wrong now). What the nights look at is
@@ -125,7 +125,7 @@ FAULTS = {
     ),
     "I11": (
         [
-            "ALTER TABLE points.wallet DROP CONSTRAINT wallet_debt_check",
+            "ALTER TABLE points.wallet DROP CONSTRAINT nothing_negative_and_held_within_balance",
             "UPDATE points.wallet SET debt = -1 WHERE member_id = 3",
         ],
         [{"member_id": 3, "what": "wallet", "seq": 0}],
@@ -143,7 +143,7 @@ FAULTS = {
         [{"member_id": 3, "lot_seq": 1}],
     ),
     "I14": (["UPDATE points.wallet SET debt = debt + 1 WHERE member_id = 2"], [{"member_id": 2}]),
-    "sign-of-kind": (GIFT, [EXPIRY]),
+    "legal-posting": (GIFT, [EXPIRY]),
     "posted-once": (
         ["UPDATE points.entry SET source_ref = 'A1' WHERE member_id = 1 AND seq = 2"],
         [{"source": "order", "source_ref": "A1"}],
@@ -234,6 +234,7 @@ FAULTS = {
 }
 # What else can be wrong for the same check.
 MORE_FAULTS = [
+    ("legal-posting", "UPDATE points.entry SET approval_id = 1 WHERE {earned}", {"member_id": 6, "seq": 5}),
     (
         "I2",
         "UPDATE points.lot SET valid_through = '2026-03-12' WHERE member_id = 3 AND lot_seq = 2",
