@@ -66,6 +66,10 @@ NOT_COPIED: Final[Mapping[str, str]] = {
     "hold_end": "as hold",
     "binding": "gifts between members are not repeated",
     "binding_end": "as binding",
+    "check_run": "what was found is about the ledger, not about the simulation",
+    "check_result": "as check_run",
+    "check_finding": "as check_run",
+    "incident": "as check_run",
 }
 Copied = Callable[[str], None]
 

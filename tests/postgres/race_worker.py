@@ -24,7 +24,7 @@ import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from points_ledger import events, expiry, feeds, orders, redemptions, runs
+from points_ledger import events, expiry, feeds, orders, redemptions, runs, slices
 from points_ledger import night as nights
 from points_ledger.policy import policy_on
 
@@ -98,7 +98,7 @@ class Killer:
 
 def night(job: dict[str, Any]) -> dict[str, Any]:
     # small commits: more of them to die between
-    events.chunks.__defaults__ = (job["chunk"],)
+    slices.work_off.__kwdefaults__["size"] = job["chunk"]
     expiry.apply.__kwdefaults__["chunk_size"] = job["chunk"]
     if not job["mutex"]:
         runs.only_one = lambda *_: nullcontext()  # type: ignore[assignment]

@@ -31,18 +31,20 @@ declare
     w wallet;
     l lot;
     book date;
+    lapsed date;
 begin
     select * into strict w from wallet where member_id = member for no key update;
     select x.* into l from lot x where x.member_id = member and x.lot_seq = repair_expire.lot;
     if not found or l.remaining = 0 then raise exception 'lot % is empty already', lot using errcode = 'PL007'; end if;
-    if l.held > 0 or l.valid_through is null or l.valid_through > last_closed() then
+    lapsed := last_day(l.valid_through, w.active_on, l.idle_by);
+    if l.held > 0 or lapsed is null or lapsed > last_closed() then
         raise exception 'lot % is held or still valid: it may not be cleared', lot using errcode = 'PL009';
     end if;
     book := book_date_for(last_closed() + 1, w.last_book);
     perform open_day(book);
     insert into entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after, balance_after,
         debt_after, kind, source, source_ref, reason)
-    values (member, w.seq + 1, book, l.valid_through + 1, journal_of(member, 'expiry', lot::text), l.remaining, lot, 0,
+    values (member, w.seq + 1, book, lapsed + 1, journal_of(member, 'expiry', lot::text), l.remaining, lot, 0,
         w.balance - l.remaining, w.debt, 'expire', 'expiry', lot::text, why);
     return l.remaining;
 end $$;
@@ -67,8 +69,9 @@ begin
     end if;
     delete from lot l where l.member_id = member and not exists (
         select from entry e where e.member_id = member and e.seq = l.lot_seq and e.lot_seq = e.seq);
-    insert into lot as l (member_id, lot_seq, points, remaining, held, expired, effective_on, usable_from, valid_through, origin)
-    select member, o.seq, o.points, t.remaining, coalesce(h.held, 0), t.expired, o.effective_on, o.usable_from, o.valid_through, o.source
+    insert into lot as l (member_id, lot_seq, points, remaining, held, expired, effective_on, usable_from, valid_through, idle_by, origin)
+    select member, o.seq, o.points, t.remaining, coalesce(h.held, 0), t.expired, o.effective_on, o.usable_from, o.valid_through,
+        o.idle_by, o.source
     from entry o
     inner join (
         select lot_seq, sum(sign * points) as remaining, coalesce(sum(points) filter (where kind = 'expire'), 0) as expired
@@ -82,15 +85,15 @@ begin
     where o.member_id = member and o.lot_seq = o.seq
     on conflict (member_id, lot_seq) do update set points = excluded.points, remaining = excluded.remaining, held = excluded.held,
         expired = excluded.expired, effective_on = excluded.effective_on, usable_from = excluded.usable_from,
-        valid_through = excluded.valid_through, origin = excluded.origin;
-    insert into wallet as w (member_id, balance, held, debt, seq, last_book)
+        valid_through = excluded.valid_through, idle_by = excluded.idle_by, origin = excluded.origin;
+    insert into wallet as w (member_id, balance, held, debt, seq, last_book, active_on)
     select member, coalesce(sum(e.sign * e.points), 0),
         (select coalesce(sum(l.held), 0) from lot l where l.member_id = member),
         coalesce(sum(case e.kind when 'owe' then e.points when 'repay' then -e.points else 0 end), 0), count(e.*),
-        coalesce(max(e.book_date), '-infinity')
+        coalesce(max(e.book_date), '-infinity'), (select a.active_on from last_activities('infinity') a where a.member_id = member)
     from entry e where e.member_id = member
     on conflict (member_id) do update set balance = excluded.balance, held = excluded.held, debt = excluded.debt, seq = excluded.seq,
-        last_book = excluded.last_book;
+        last_book = excluded.last_book, active_on = excluded.active_on;
     return (select balance from wallet where member_id = member);
 end $$;
 

@@ -19,6 +19,6 @@ end $$;
 revoke execute on function cleared_through() from public;
 grant execute on function cleared_through() to loyalty_batch, loyalty_support, loyalty_auditor, loyalty_approver;
 -- the rules of a posting, for the check that asks them again of every entry
-grant execute on function broken_rule(text, smallint, bigint, bigint, bigint, bigint, date, date, bigint, bigint, text, text)
+grant execute on function broken_rule(text, smallint, bigint, bigint, bigint, bigint, date, date, int, bigint, bigint, text, text)
     to loyalty_batch, loyalty_support, loyalty_auditor, loyalty_approver;
 grant update (withheld, cleared_at) on run to loyalty_batch;
