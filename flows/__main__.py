@@ -13,6 +13,7 @@ COMMANDS = {
     "status": "ledger",
     "explain": "explanation",
     "tiers": "tiers",
+    "screens": "screens",
     "policy": "policy",
     "adjust": "adjustments",
     "reinstate": "adjustments",

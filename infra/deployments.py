@@ -166,6 +166,28 @@ DEPLOYMENTS: Final = (
         runbook="docs/howto/correct-a-mistake.md",
         tags=("four-eyes",),
     ),
+    Deployment(
+        entrypoint="flows.redemption_blocks.block_redemptions",
+        name="on-demand",
+        owner="ledger",
+        description="Refuse a member's redemptions, holds and gifts from now on, with a reason. In force at once; they go "
+        "on earning and lose no points by it.",
+        consequence="Points that look stolen can be spent before somebody has looked.",
+        runbook="docs/howto/handle-a-fraud-finding.md",
+        concurrency=None,
+        tags=("fraud",),
+    ),
+    Deployment(
+        entrypoint="flows.redemption_releases.release_redemptions",
+        name="on-demand",
+        owner="ledger",
+        description="Propose to end the block on a member's redemptions. A second person, not the one who set it, releases "
+        "it with `loyalty approve`, under a login of their own.",
+        consequence="A member who did nothing wrong cannot spend their points.",
+        runbook="docs/howto/handle-a-fraud-finding.md",
+        concurrency=None,
+        tags=("fraud", "four-eyes"),
+    ),
 )
 
 

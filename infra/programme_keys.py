@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StrictBool,
     StrictInt,
@@ -21,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from infra.programme_screens import Screens
 from infra.programme_values import (
     Currency,
     Day,
@@ -31,16 +30,11 @@ from infra.programme_values import (
     NotNegative,
     Positive,
     Share,
+    Table,
     Times,
     Weekdays,
     Zone,
 )
-
-
-class Table(BaseModel):
-    """A table of the file; a key it does not know is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Identity(Table):
@@ -260,6 +254,7 @@ class ProgrammeFile(Table):
     tiers: Tiers | None = None
     approval: Approval = Approval()
     transfer: Transfer = Transfer()
+    screens: Screens = Screens()
 
     @model_validator(mode="after")
     def _tiers_fit(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a value of the programme file may be: exact decimals, days, zones, lists of names.
+"""What a table and a value of the programme file may be: exact decimals, days, zones, lists of names.
 
 A decimal is a TOML string or a whole number, never a TOML float, and stays exact. A list that is a condition is kept
 sorted and without doubles, so that two files that mean the same are stored the same. Every refusal says what to write
@@ -11,7 +11,14 @@ import zoneinfo
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictStr
+
+
+class Table(BaseModel):
+    """A table of the file; a key it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -43,6 +50,13 @@ def _share(value: object) -> Decimal | str:
     exact = _positive(value)
     if exact > 1:
         raise ValueError('is a share and must not be above "1": write "0.05" for 5 %, or "off"')
+    return exact
+
+
+def _fraction(value: object) -> Decimal:
+    exact = _positive(value)
+    if exact > 1:
+        raise ValueError('is a share and must not be above "1": write "0.5" for 50 %')
     return exact
 
 
@@ -116,6 +130,7 @@ def _month_day(value: object) -> str:
 _plain = PlainSerializer(lambda value: value if value == "off" else format(value, "f"), return_type=str)
 NotNegative = Annotated[Decimal, BeforeValidator(_exact), _plain]
 Positive = Annotated[Decimal, BeforeValidator(_positive), _plain]
+Fraction = Annotated[Decimal, BeforeValidator(_fraction), _plain]
 Share = Annotated[Decimal | Literal["off"], BeforeValidator(_share), _plain]
 Times = Annotated[Decimal | Literal["off"], BeforeValidator(_off_or_positive), _plain]
 Day = Annotated[dt.date, BeforeValidator(_date)]

@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     s3_port: Port = 9000
 
+    contact_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+
     smtp_url: SecretStr | None = None
     smtp_port: Port = 2525
 

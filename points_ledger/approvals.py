@@ -38,6 +38,8 @@ class Approval:
             case "reinstatement":
                 points = f"{asked['points']:,} points" if "points" in asked else "the lapsed points"
                 return f"give back {points} of lot {asked.get('lot', '?')}: member {asked['member_no']}"
+            case "release":
+                return f"release the redemptions of member {asked['member_no']}, block {asked['block_id']}"
             case "undo":
                 return f"undo run {asked['run_id']}; points that are spent: {asked['spent']}"
             case "plan":

@@ -22,6 +22,8 @@
     ├── AboveTransferLimit      PL033
     ├── AboveOwnLimit           PL034   more than this login may propose
     ├── PeriodNotSimulated      days that the ledger does not hold whole
+    ├── RedemptionsBlocked      PL040
+    ├── OwnCase                 PL041   a block or a finding that another login has to decide about
     ├── ImplausibleValue        a value no shop can mean: the whole file is refused
     ├── GateFailed              a check before the close found rows
     └── WaitsForPerson          the guard stopped a plan
@@ -134,6 +136,14 @@ class PeriodNotSimulated(LedgerError):
     """That period cannot be simulated."""
 
 
+class RedemptionsBlocked(LedgerError):
+    """The member's redemptions are blocked: see loyalty screens list."""
+
+
+class OwnCase(LedgerError):
+    """Another login has to decide that: not the one that set the block, nor the one a finding is about."""
+
+
 class ImplausibleValue(LedgerError):
     """A value no shop can mean."""
 
@@ -206,8 +216,11 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "PL032": CoolingOff,
     "PL033": AboveTransferLimit,
     "PL034": AboveOwnLimit,
+    "PL040": RedemptionsBlocked,
+    "PL041": OwnCase,
     "42501": NotAllowed,
 }
+_BY_CONSTRAINT: dict[str | None, type[LedgerError]] = {"four_eyes": SamePerson, "another_login_releases": OwnCase}
 
 
 @contextmanager
@@ -221,8 +234,9 @@ def translated() -> Iterator[None]:
         yield
     except DBAPIError as error:
         diagnosis = getattr(error.orig, "diag", None)
-        if getattr(diagnosis, "constraint_name", None) == "four_eyes":
-            raise SamePerson from error
+        by_constraint = _BY_CONSTRAINT.get(getattr(diagnosis, "constraint_name", None))
+        if by_constraint is not None:
+            raise by_constraint from error
         known = _BY_SQLSTATE.get(getattr(error.orig, "pgcode", None) or "")
         if known is None:
             raise

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 
 from points_ledger.errors import UnknownMember
 from points_ledger.queries import statement
+from points_ledger.screens import Block, Finding, blocks, findings
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,12 @@ class Explanation:
     waiting: int
     tier: str | None
     tier_decisions: list[dict[str, Any]]
+    blocks: list[Block]
+    screened: list[Finding]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; decimals and dates as text."""
-        return asdict(self)
+        return asdict(self) | {"screened": [finding.as_json() for finding in self.screened]}
 
 
 def explain(connection: Connection, member_no: str, *, as_of: dt.date | None, today: dt.date) -> Explanation:
@@ -143,4 +146,6 @@ def explain(connection: Connection, member_no: str, *, as_of: dt.date | None, to
         connection.execute(statement("explain_waiting"), values).scalar_one(),
         connection.execute(text("SELECT points.tier_on(:member_id, :day)"), {**values, "day": day}).scalar_one(),
         [dict(row._mapping) for row in connection.execute(statement("explain_tiers"), values)],
+        blocks(connection, member_no=member_no),
+        findings(connection, member_no=member_no),
     )

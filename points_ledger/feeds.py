@@ -6,7 +6,7 @@ them. Here: staging, the control total, the same-file rule. What a feed's rows m
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -41,7 +41,9 @@ FEEDS: Mapping[str, Feed] = {
         ),
         Feed("redemptions", ("redemption_no", "member_no", "redeemed_at", "points"), ("reward",)),
         Feed("cancellations", ("redemption_no", "cancelled_at"), ()),
-        Feed("members", ("member_no",), ("joined_on", "locale", "time_zone", "groups", "birthday", "status")),
+        Feed(
+            "members", ("member_no",), ("joined_on", "locale", "time_zone", "groups", "birthday", "status", "contact")
+        ),
     )
 }
 
@@ -76,6 +78,7 @@ class Reading:
     timestamp_format: str | None
     time_zone: str | None
     header_lines: int
+    contact_key: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,41 @@
 """Members as a feed: who belongs to the programme, without any contact data.
 
-The newest file wins for what it says of a member; a member number is for ever.
+The newest file wins for what it says of a member; a member number is for ever. Of a contact the ledger keeps an
+HMAC-SHA256 under a key of the importing process, so that a screen sees who shares one; the text stays in the import's
+temporary table and is gone before a rejected row is kept.
 """
+
+import hashlib
 
 from sqlalchemy import Connection, text
 
+from points_ledger.errors import InvalidRequest
 from points_ledger.feeds import Reading, Total
 from points_ledger.policy import Policy
 from points_ledger.queries import statement
 
 
 def accept(connection: Connection, reading: Reading, policy: Policy, file_id: int) -> list[Total]:
-    """Enrol or update the staged members; return the control total."""
+    """Enrol or update the staged members; return the control total.
+
+    Raises:
+        InvalidRequest: there are contacts, and no key to keep them under.
+    """
     values = {"starts_on": policy.starts_on, "file_id": file_id, "header_lines": reading.header_lines}
-    connection.execute(statement("type_members"), values)
+    pads = _pads(connection, reading.contact_key)
+    connection.execute(statement("type_members"), {**values, **pads})
+    connection.execute(text("ALTER TABLE staged DROP COLUMN contact"))
     connection.execute(statement("insert_members"), values)
     connection.execute(
         text(
             "SELECT points.open_wallets_of((SELECT array_agg(m.member_id) FROM typed_member AS t"
             " INNER JOIN points.member AS m ON m.member_no = t.member_no WHERE t.reason IS NULL))"
+        )
+    )
+    connection.execute(
+        text(
+            "SELECT points.remember_contacts(array_agg(member_no), array_agg(contact_fingerprint)) FROM typed_member"
+            " WHERE reason IS NULL AND contact_fingerprint IS NOT NULL"
         )
     )
     connection.execute(statement("quarantine_members"), values)
@@ -31,3 +48,15 @@ def accept(connection: Connection, reading: Reading, policy: Policy, file_id: in
             )
         )
     ]
+
+
+def _pads(connection: Connection, key: bytes | None) -> dict[str, bytes]:
+    """The two padded keys of HMAC (RFC 2104), for Postgres to hash with: the contacts never leave it."""
+    if key is None:
+        if connection.execute(
+            text("SELECT EXISTS (SELECT FROM staged WHERE coalesce(contact, '') <> '')")
+        ).scalar_one():
+            raise InvalidRequest("The file has contacts: set LOYALTY_CONTACT_KEY, or leave the column out.")
+        key = b""
+    block = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
+    return {"inner_pad": bytes(byte ^ 0x36 for byte in block), "outer_pad": bytes(byte ^ 0x5C for byte in block)}

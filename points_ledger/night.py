@@ -1,7 +1,7 @@
 """The night: what closes a business date, step by step, and in which order (design 8).
 
-post feeds → gate checks → close → seal → tiers → expiry → notices → full checks → backup. Notices and the backup have no
-step yet; each gets its line in ``STEPS`` where it is named above. The checks need the catalogue, which is above this
+post feeds → gate checks → close → seal → screens → tiers → expiry → notices → full checks → backup. Notices and the backup
+have no step yet; each gets its line in ``STEPS`` where it is named above. The checks need the catalogue, which is above this
 package: ``tasks.checks`` adds their step. Every step may be run again: killed anywhere, the next call goes on, and the
 ledger's totals are the same.
 
@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from points_ledger import check_findings, events, expiry, gates, runs, tiers
+from points_ledger import check_findings, events, expiry, gates, runs, screens, tiers
 from points_ledger.errors import LedgerError, WaitsForPerson
 from points_ledger.policy import policy_on
 from points_ledger.queries import statement
@@ -124,6 +124,11 @@ def seal_day(engine: Engine, night: Night, progress: Progress | None = None) -> 
         connection.execute(text("SELECT points.seal_day(:day)"), {"day": night.business_date})
 
 
+def screen_members(engine: Engine, night: Night, progress: Progress | None = None) -> None:
+    """Record what looks like fraud, for people to look at; it takes nothing away and stops nothing."""
+    screens.screen(engine, day=night.business_date, run_id=night.run_id, progress=progress)
+
+
 def review_tiers(engine: Engine, night: Night, progress: Progress | None = None) -> None:
     """Decide the tiers held from the next day on; nobody falls while a stop finding is open."""
     with engine.begin() as connection:
@@ -161,6 +166,7 @@ STEPS = (
     Step("check-gates", check_gates),
     Step("close-day", close_day),
     Step("seal-day", seal_day),
+    Step("screen-members", screen_members),
     Step("review-tiers", review_tiers),
     Step("expire-points", expire_points),
     # notices, full checks (tasks.checks), backup

@@ -22,6 +22,8 @@ class Standing:
     waiting: list[dict[str, Any]]
     stopped: list[dict[str, Any]]
     findings: dict[str, int]
+    screened: dict[str, int]
+    blocked: int
 
 
 def standing(connection: Connection, *, today: dt.date) -> Standing:
@@ -36,6 +38,9 @@ def standing(connection: Connection, *, today: dt.date) -> Standing:
         )
     )
     findings = connection.execute(text("SELECT reason, count(*) FROM points.finding GROUP BY reason ORDER BY reason"))
+    screened = connection.execute(
+        text("SELECT screen, count(*) FROM points.open_screen_finding GROUP BY screen ORDER BY screen")
+    )
     return Standing(
         policy_on(connection, today),
         connection.execute(text("SELECT points.last_closed()")).scalar_one(),
@@ -44,6 +49,8 @@ def standing(connection: Connection, *, today: dt.date) -> Standing:
         waiting(connection),
         [dict(row._mapping) for row in stopped],
         dict(findings.tuples().all()),
+        dict(screened.tuples().all()),
+        connection.execute(statement("members_blocked")).scalar_one(),
     )
 
 

@@ -76,6 +76,8 @@ def _effect(key: str, old: Any, new: Any, before: Document, after: Document) -> 
         return _basis(before["expiry"]["basis"], after["expiry"]["basis"])[0], "it comes with the other basis"
     if key == "earn.stacking":
         return _stacking(before, after)
+    if key.startswith("screens.staff."):
+        return _staff(old, new)
     if key not in _SEEN:
         return Effect.TAKES_AWAY, "what this does to members is not known here"
     return _SEEN[key](old, new)
@@ -145,6 +147,23 @@ def _on_change(_old: str, new: str) -> Seen:
     return Effect.SHORTENS, "it would shorten the validity of points that are there"
 
 
+def _looser(*, up: bool, off: int | None = None) -> Callable[[Any, Any], Seen]:
+    """A threshold of a screen that finds less when it goes ``up`` (or down), and nothing when it is ``off``."""
+
+    def seen(old: Any, new: Any) -> Seen:
+        before, after = Decimal(str(old)), Decimal(str(new))
+        finds_less = after == off if off in (before, after) else (after > before) is up
+        return (Effect.TAKES_AWAY, "a screen finds less") if finds_less else (Effect.NEUTRAL, "a screen finds more")
+
+    return seen
+
+
+def _staff(old: str | None, _new: str | None) -> Seen:
+    if old is None:
+        return Effect.NEUTRAL, "a screen finds more"
+    return Effect.TAKES_AWAY, "a screen finds less: that login is no longer this member"
+
+
 def _limit(old: str, new: str) -> Seen:
     """A limit of the guard: ``off`` is the widest."""
     wider = new == "off" or (old != "off" and Decimal(new) > Decimal(old))
@@ -175,4 +194,24 @@ _SEEN: dict[str, Callable[[Any, Any], Seen]] = {
     "refund.policy": _ladder_of(KINDNESS, "a return takes back less", "a return takes back more", Effect.TAKES_AWAY),
     "guard.max_share_of_outstanding": _limit,
     "guard.max_times_median": _limit,
+    # whoever is being watched must not be the one who looks away: what finds less needs a second person
+    "screens.enabled": _switch((Effect.NEUTRAL, "the screens look"), (Effect.TAKES_AWAY, "no screen finds anything")),
+    "screens.history_days": lambda _old, _new: (Effect.TAKES_AWAY, "another past: a screen may find less"),
+    "screens.min_history": _looser(up=True),
+    "screens.deviations": _looser(up=True),
+    "screens.member_earned_min": _looser(up=True),
+    "screens.store_earned_min": _looser(up=True),
+    "screens.members_per_contact": _looser(up=True, off=0),
+    "screens.minutes_after_earn": _looser(up=False),
+    "screens.large_earn": _looser(up=True),
+    "screens.refund_days": _looser(up=False),
+    "screens.refunds_after_spend": _looser(up=True, off=0),
+    "screens.refund_share": _looser(up=True),
+    "screens.refund_min": _looser(up=True),
+    "screens.redemptions_per_day": _looser(up=True, off=0),
+    "screens.points_redeemed_per_day": _looser(up=True, off=0),
+    "screens.staff_days": _looser(up=False),
+    "screens.staff_same_member": _looser(up=True, off=0),
+    "screens.near_limit_share": _looser(up=True),
+    "screens.near_limit_count": _looser(up=True, off=0),
 }

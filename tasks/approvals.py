@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from sqlalchemy import Connection, text
 
-from points_ledger import approvals, check_findings, proposals
+from points_ledger import approvals, check_findings, proposals, screens
 from points_ledger.approvals import Approval
 from points_ledger.errors import InvalidRequest, translated
 from tasks import ledger
@@ -81,6 +81,8 @@ def _decide(connection: Connection, asked: Approval, day: dt.date) -> dict[str, 
     match asked.what:
         case "adjustment" | "reinstatement":
             return asdict(approvals.approve_and_post(connection, asked.approval_id, day=day))
+        case "release":
+            return {"block_id": screens.approve_release(connection, asked.approval_id)}
         case "policy":
             return {"version": proposals.approve(connection, asked.approval_id).version}
         case "undo" if asked.approved_by is not None:

@@ -144,6 +144,18 @@ def _summary(results: list[NightResult], stopped: str | None, heading: str) -> s
             decisions[what] = decisions.get(what, 0) + count
     if decisions:
         lines += ["| tiers | members |", "|---|---:|", *(f"| {w} | {n:,} |" for w, n in sorted(decisions.items())), ""]
+    screened: dict[str, int] = {}
+    for result in results:
+        for screen, count in result.totals["screens"].items():
+            screened[screen] = screened.get(screen, 0) + count
+    if screened:
+        lines += ["| fraud screens | findings |", "|---|---:|"]
+        lines += [
+            *(f"| {s} | {n:,} |" for s, n in sorted(screened.items())),
+            "",
+            "Look: `loyalty screens list --open`",
+            "",
+        ]
     if findings:
         lines += ["| findings | events |", "|---|---:|", *(f"| {r} | {n:,} |" for r, n in sorted(findings.items()))]
     return "\n".join(lines)

@@ -56,6 +56,7 @@ def import_feed(
             chosen.timestamp_format,
             chosen.time_zone,
             stream.line_of_first_row - 1,
+            ledger.contact_key(),
         )
         try:
             with translated(), ledger.engine().begin() as connection:

@@ -91,9 +91,17 @@ class Ledger:
         with self.engine("admin").begin() as connection:
             store_version(connection, programme(**sections), effective_from=dt.date.fromisoformat(effective_from))
 
-    def take(self, feed: str, columns: str, *rows: str, decimal: str = ".", layout: str = "test") -> feeds.ImportResult:
+    def take(
+        self,
+        feed: str,
+        columns: str,
+        *rows: str,
+        decimal: str = ".",
+        layout: str = "test",
+        contact_key: bytes | None = None,
+    ) -> feeds.ImportResult:
         """Import rows of a feed (stored as waiting; nothing is posted yet)."""
-        reading = feeds.Reading("test.csv", layout, {}, decimal, None, None, 1)
+        reading = feeds.Reading("test.csv", layout, {}, decimal, None, None, 1, contact_key)
         with self.engine().begin() as connection:
             policy = policy_on(connection, START)
             assert policy is not None

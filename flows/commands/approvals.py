@@ -67,6 +67,8 @@ def _outcome(outcome: dict[str, Any]) -> str:
             return f"Posted: {outcome['points']:,} points, booked {outcome['book_date']}; balance {outcome['balance']:,}{debt}."
         case "undo":
             return f"Done by run {outcome['run_id']}: {outcome['entries']:,} entries of {outcome['members']:,} members."
+        case "release":
+            return f"Block {outcome['block_id']} is released: the member can redeem again."
         case "policy":
             return f"Version {outcome['version']} is stored."
         case "repair":

@@ -69,6 +69,7 @@ def show(console: Console, story: Explanation) -> None:
         console.print(f"Tier [bold]{escape(story.tier)}[/]")
     for decision in story.tier_decisions:
         console.print(f"    {decision['decided_on']}  {escape(decision['sentence'])}")
+    _show_screens(console, story)
     for lot in story.lots:
         _show_lot(console, lot, story.currency)
     for movement in story.debts:
@@ -81,6 +82,16 @@ def show(console: Console, story: Explanation) -> None:
         )
     if story.waiting:
         console.print(f"\n{story.waiting:,} events wait for their business date.")
+
+
+def _show_screens(console: Console, story: Explanation) -> None:
+    for block in story.blocks:
+        end = f"[green]released[/] {escape(block.release)}" if block.release else "[red]in force[/]"
+        set_ = f"{block.blocked_at:%Y-%m-%d %H:%M} UTC by {block.blocked_by}"
+        console.print(f"[bold]Redemptions blocked[/]  {set_}: {escape(block.reason)}; {end}")
+    for finding in story.screened:
+        what = f"{finding.screen}: {escape(finding.sentence)}"
+        console.print(f"[yellow]Screened[/]  {finding.business_date}  {what}  (finding {finding.finding_id})")
 
 
 def _show_lot(console: Console, lot: ExplainedLot, currency: str) -> None:

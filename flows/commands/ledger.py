@@ -46,6 +46,8 @@ def status(*, machine: bool) -> None:
                     "waiting": standing.waiting,
                     "stopped": standing.stopped,
                     "findings": standing.findings,
+                    "screens_open": standing.screened,
+                    "members_blocked": standing.blocked,
                     "next_night": upcoming,
                 }
             )
@@ -75,3 +77,6 @@ def status(*, machine: bool) -> None:
         console.print(
             "Findings          " + ", ".join(f"{reason} {count:,}" for reason, count in standing.findings.items())
         )
+    if standing.screened or standing.blocked:
+        found = ", ".join(f"{screen} {count:,}" for screen, count in standing.screened.items()) or "nothing open"
+        console.print(f"Fraud screens     {found}; {standing.blocked:,} members blocked (loyalty screens list --open)")

@@ -10,6 +10,8 @@ select
     coalesce((select jsonb_object_agg(f.reason, f.n) from (
         select reason, count(*) as n from points.finding where found_on = :business_date group by reason) as f), '{}') as findings,
     coalesce((select jsonb_object_agg(t.what, t.n) from (
-        select what, count(*) as n from points.tier_decision where decided_on = :business_date group by what) as t), '{}') as tiers
+        select what, count(*) as n from points.tier_decision where decided_on = :business_date group by what) as t), '{}') as tiers,
+    coalesce((select jsonb_object_agg(x.screen, x.n) from (
+        select screen, count(*) as n from points.screen_finding where business_date = :business_date group by screen) as x), '{}') as screens
 from points.seal as s
 where s.book_date = :business_date

@@ -6,6 +6,8 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.adjustments import adjust_points
+from flows.redemption_blocks import block_redemptions
+from flows.redemption_releases import release_redemptions
 from flows.reinstatements import reinstate_points
 from flows.undo import undo_run
 from tasks import approvals
@@ -41,7 +43,11 @@ def shop(ledger, monkeypatch):
     steps.engine.cache_clear()
 
 
-@pytest.mark.parametrize("form", [adjust_points, reinstate_points, undo_run], ids=lambda form: form.name)
+@pytest.mark.parametrize(
+    "form",
+    [adjust_points, reinstate_points, undo_run, block_redemptions, release_redemptions],
+    ids=lambda form: form.name,
+)
 def test_a_form_explains_each_of_its_fields(form):
     fields = form.parameters.properties
 
@@ -101,3 +107,19 @@ def test_an_approved_undo_that_was_cut_short_is_finished_by_the_form(shop):
     assert undo_run(run=1)["waived"] == 60
 
     assert shop.balance("m1") == (0, 0)
+
+
+def test_a_block_is_in_force_at_once_and_its_release_waits_for_a_second_person(shop):
+    reason = "points were spent before the return"
+    blocked = block_redemptions(member_no="m1", reason=reason, return_state=True)
+    assert (blocked.type.value, blocked.message) == ("COMPLETED", "Block 1: the redemptions of member m1 are refused.")
+    assert block_redemptions(member_no="m9", reason=reason, return_state=True).name == "UnknownMember"
+
+    state = release_redemptions(member_no="m1", reason="the shop confirmed the return", return_state=True)
+
+    assert (state.type.value, state.name) == ("COMPLETED", "WaitsForApproval")
+    assert "release the redemptions of member m1, block 1" in state.message
+    assert shop.one("SELECT is_blocked FROM points.wallet") is True
+    assert approvals.approve(1)["block_id"] == 1
+    assert shop.one("SELECT is_blocked FROM points.wallet") is False
+    assert release_redemptions(member_no="m1", reason=reason, return_state=True).name == "AlreadyEnded"

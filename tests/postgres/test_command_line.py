@@ -275,3 +275,41 @@ def test_a_close_that_withheld_points_says_so_and_does_not_end_well(loyalty, led
     assert "StopFindings: I14: 1 row since 2026-09-03" in error
     assert "32 nights closed" in out
     assert ledger.balance("H2")[0] == 40
+
+
+def test_what_a_screen_found_is_listed_blocked_shown_and_released_by_another_login(loyalty, shop):
+    programme = shop / "programme.toml"
+    example = (ROOT / "docs" / "examples" / "harbour-gifts.toml").read_text()
+    programme.write_text(example + "\n[screens]\npoints_redeemed_per_day = 10\n")
+    loyalty("init", "--programme", programme)
+    loyalty("import", "orders", shop / "orders.csv")
+    loyalty("import", "redemptions", shop / "redemptions.csv")
+    assert loyalty("close", "--through", "2026-09-03")[0] == 0
+
+    [finding] = json.loads(loyalty("screens", "list", "--open", "--json")[1])["findings"]
+    assert (finding["screen"], finding["member_no"]) == ("redemptions_above_cap", "H2")
+    assert "1 redemptions of 15 points on 2026-09-03" in loyalty("screens", "list")[1]
+    assert "redemptions_above_cap 1; 0 members blocked" in loyalty("status")[1]
+    code, out, _ = loyalty("screens", "block", "H2", "--reason", "asked the member, who did not redeem")
+    assert (code, out.splitlines()[0]) == (0, "Block 1: the redemptions of member H2 are refused from now on.")
+    assert json.loads(loyalty("status", "--json")[1])["members_blocked"] == 1
+    shown = loyalty("explain", "H2")[1]
+    assert "Redemptions blocked" in shown
+    assert "asked the member, who did not redeem; in force" in shown
+    assert "Screened  2026-09-03  redemptions_above_cap" in shown
+    assert "No open findings." in loyalty("screens", "list", "--open")[1]
+
+    assert loyalty("screens", "release", "H2", "--reason", "short")[0] == 2
+    assert loyalty("screens", "release", "H2", "--reason", "the member found the receipt")[0] == 0
+    code, _, error = loyalty("screens", "release", "H2", "--reason", "the member found the receipt")
+    assert (code, "That has been dealt with already." in error) == (2, True)
+    assert "the member found the receipt" in loyalty("screens", "list")[1]
+    assert loyalty("screens", "clear", 1, "--reason", "the member found the receipt")[0] == 0
+    assert loyalty("screens", "clear", 2, "--reason", "the member found the receipt")[0] == 2
+
+
+def test_a_members_file_with_contacts_needs_a_key(loyalty, shop):
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+    (shop / "members.csv").write_text("member_no,contact\nH1,someone@b.example\n")
+    code, _, error = loyalty("import", "members", shop / "members.csv")
+    assert (code, "set LOYALTY_CONTACT_KEY" in error, "someone" in error) == (2, True, False)

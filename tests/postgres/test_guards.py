@@ -49,6 +49,11 @@ def books(clone):
     ledger.redemptions("P1,lapsed,2026-01-02 10:00,20", "P2,debtor,2026-01-02 09:00,40", "P3,nobody,2026-01-02 10:00,5")
     ledger.redemptions("P4,living,2026-01-06 10:00,10")
     ledger.cancellations("P4,2026-01-06 11:00")
+    ledger.take(
+        "orders",
+        "order_no,member_no,placed_at,sku,quantity,unit_price,store",
+        "H1,visitor,2026-01-01 10:00,tea,1,1,web",
+    )
     ledger.close("2026-01-01")
     ledger.rows("SELECT points.hold('held', 50, '2026-01-02', '2026-01-30', 'H1')", login="api")
     ledger.rows("SELECT points.hold('held', 5, '2026-01-02', '2026-01-30', 'H2')", login="api")
@@ -60,6 +65,15 @@ def books(clone):
     )
     ledger.rows("SELECT points.approve(1)", login="approver")
     ledger.rows("SELECT points.adjust(1, '2026-01-07')", login="batch")
+    ledger.rows(
+        "INSERT INTO points.screen_finding (screen, subject, business_date, facts, policy_version)"
+        " VALUES ('staff_near_limit', 'loyalty_approver', '2026-01-06', '{\"login\": \"loyalty_approver\"}', 1)",
+        login="batch",
+    )
+    ledger.rows("SELECT points.clear_finding(1, 'looked into it')", login="batch")
+    ledger.rows("SELECT points.block_redemptions('lapsed', 'looked into it')", login="batch")
+    ledger.rows("SELECT points.release_redemptions('lapsed', 'looked into it')", login="approver")
+    ledger.rows("SELECT points.remember_contacts('{living}', ARRAY[sha256('key and contact')])", login="batch")
     return ledger
 
 
@@ -100,7 +114,8 @@ APPEND_ONLY = {  # table: a column to change
     "entry": "reason", "policy_version": "sha256", "policy_rule": "name", "posting_key": "source_ref", "one_use": "ref",
     "seal": "entries", "hold": "points", "hold_lot": "points", "hold_end": "points", "order_line": "quantity",
     "order_earning": "points", "returned_line": "points", "finding": "reason", "feed_file": "name",
-    "feed_total": "rows", "approval": "reason", "book_day": "status",
+    "feed_total": "rows", "approval": "reason", "book_day": "status", "screen_finding": "facts", "screen_review": "reason",
+    "store_day": "points", "redemption_block": "reason", "redemption_release": "reason",
 }  # fmt: skip
 CHANGES = [
     change.format(table, column)
@@ -235,6 +250,46 @@ def test_an_entry_that_is_no_legal_posting_is_refused_by_the_rules_name(books, b
 def test_a_null_kind_is_refused(books, before):
     assert refusal(books, "admin", entry(kind="spend").replace("'spend'", "NULL"))[0] == "23502"
     assert everything(books) == before
+
+
+SCREEN_CHECKS = [  # (constraint, statement)
+    ("screen_finding_screen_check", "{finding} ('guess', 'm', '2026-01-06', '{{}}', 1)"),
+    ("screen_finding_subject_check", "{finding} ('staff_near_limit', '', '2026-01-06', '{{}}', 1)"),
+    ("screen_finding_facts_check", "{finding} ('staff_near_limit', 'm', '2026-01-06', '[]', 1)"),
+    ("screen_review_reason_check", "INSERT INTO points.screen_review (finding_id, reason) VALUES (1, 'fine     ')"),
+    ("store_day_orders_check", "INSERT INTO points.store_day VALUES ('web', '2026-01-07', 0, 1)"),
+    ("store_day_points_check", "INSERT INTO points.store_day VALUES ('web', '2026-01-07', 1, -1)"),
+    ("member_contact_fingerprint_check", "INSERT INTO points.member_contact VALUES (2, 'somebody@example.com')"),
+    ("redemption_block_reason_check", "INSERT INTO points.redemption_block (member_id, reason) VALUES (1, 'because')"),
+    ("redemption_release_reason_check", "{release} (1, 'loyalty_batch', 'because', 'me')"),
+    ("another_login_releases", "{release} (1, 'loyalty_batch', 'because I say so', 'loyalty_batch')"),
+]
+
+
+@pytest.mark.parametrize(("constraint", "statement"), SCREEN_CHECKS)
+def test_a_check_of_the_screens_refuses_by_its_own_name(books, before, constraint, statement):
+    finding = "INSERT INTO points.screen_finding (screen, subject, business_date, facts, policy_version) VALUES"
+    release = "INSERT INTO points.redemption_release (block_id, blocked_by, reason, released_by) VALUES"
+    assert refusal(books, "admin", statement.format(finding=finding, release=release)) == ("23514", constraint)
+    assert everything(books) == before
+
+
+def test_every_check_of_the_screens_has_its_case(books):
+    stored = books.rows(
+        "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conrelid = ANY (CAST(:tables AS regclass []))",
+        tables=[
+            f"points.{table}"
+            for table in (
+                "screen_finding",
+                "screen_review",
+                "store_day",
+                "member_contact",
+                "redemption_block",
+                "redemption_release",
+            )
+        ],
+    )
+    assert {row[0] for row in stored} == {constraint for constraint, _ in SCREEN_CHECKS}
 
 
 def test_every_check_of_wallet_lot_and_entry_has_its_case(books):
@@ -503,6 +558,19 @@ FORBIDDEN = [
     ("approver", "SELECT points.adjust(1, '2026-01-07')", "42501"),
     ("approver", "SELECT points.close_day('2026-01-07', NULL)", "42501"),
     ("approver", "UPDATE points.approval SET approved_by = 'me', approved_at = now()", "42501"),
+    ("batch", "UPDATE points.wallet SET is_blocked = false", "42501"),
+    ("batch", "INSERT INTO points.redemption_block (member_id, reason) VALUES (1, 'because I say so')", "42501"),
+    ("batch", "INSERT INTO points.redemption_release (block_id, blocked_by, reason) VALUES (1, 'me', 'because I say so')", "42501"),
+    ("batch", "INSERT INTO points.screen_review (finding_id, reason) VALUES (1, 'because I say so')", "42501"),
+    ("batch", "INSERT INTO points.member_contact VALUES (1, sha256('x'))", "42501"),
+    ("batch", "SELECT points.release_redemptions('living', 'because I say so')", "42501"),
+    ("batch", "SELECT points.approve_release(1)", "42501"),
+    ("api", "SELECT points.block_redemptions('living', 'because I say so')", "42501"),
+    ("support", "SELECT points.block_redemptions('living', 'because I say so')", "42501"),
+    ("support", "SELECT * FROM points.member_contact", "42501"),
+    ("approver", "SELECT * FROM points.member_contact", "42501"),
+    ("approver", "SELECT points.remember_contacts('{living}', ARRAY[sha256('x')])", "42501"),
+    ("approver", "SELECT points.end_block('living', 'because I say so', NULL, NULL)", "42501"),
 ]  # fmt: skip
 
 

@@ -324,8 +324,9 @@ def test_json_text_survives_with_quotes_and_line_breaks(file):
 def test_a_json_stream_has_every_column_and_ignores_other_keys(file):
     content = '{"member_no": "M1", "x": {"y": 1}}\n{"member_no": "M2", "groups": "a|b"}\n'
     assert rows(file("a.jsonl", content), feed="members") == [
-        dict.fromkeys(("joined_on", "locale", "time_zone", "groups", "birthday", "status"), "") | {"member_no": "M1"},
-        dict.fromkeys(("joined_on", "locale", "time_zone", "birthday", "status"), "")
+        dict.fromkeys(("joined_on", "locale", "time_zone", "groups", "birthday", "status", "contact"), "")
+        | {"member_no": "M1"},
+        dict.fromkeys(("joined_on", "locale", "time_zone", "birthday", "status", "contact"), "")
         | {"member_no": "M2", "groups": "a|b"},
     ]
 

@@ -89,6 +89,23 @@ SIMPLE = [  # key, value before, value after, effect
     ("guard.max_times_median", "3", "2", SAME),
     ("guard.max_times_median", "9", "10", LESS),
     ("limits.clerk", None, 500, LESS),
+    ("screens.enabled", True, False, LESS),
+    ("screens.enabled", False, True, SAME),
+    ("screens.history_days", 365, 400, LESS),
+    ("screens.deviations", "10", "12", LESS),
+    ("screens.deviations", "10", "9.5", SAME),
+    ("screens.large_earn", 1000, 1001, LESS),
+    ("screens.minutes_after_earn", 15, 30, SAME),
+    ("screens.minutes_after_earn", 15, 0, LESS),
+    ("screens.refund_days", 90, 89, LESS),
+    ("screens.redemptions_per_day", 0, 5, SAME),
+    ("screens.redemptions_per_day", 5, 0, LESS),
+    ("screens.redemptions_per_day", 5, 6, LESS),
+    ("screens.redemptions_per_day", 6, 5, SAME),
+    ("screens.near_limit_share", "0.9", "0.95", LESS),
+    ("screens.staff.ann", None, "H1", SAME),
+    ("screens.staff.ann", "H1", None, LESS),
+    ("screens.staff.ann", "H1", "H2", LESS),
 ]
 
 
@@ -400,3 +417,17 @@ def test_a_change_is_stored_and_read_back_as_it_was():
     [change] = compare(document(), document(**earn(rate=[{"points_per_unit": "2"}])))
     assert Change.from_json(change.as_json()) == change
     assert change.as_json()["effect"] == "gives more"
+
+
+def test_every_key_of_the_screens_is_known():
+    """Unknown keys take away; these must say so for a reason."""
+    known = document()["screens"]
+    other = {
+        key: (not value if isinstance(value, bool) else {"ann": "H1"} if key == "staff" else 7)
+        for key, value in known.items()
+    }
+    changes = compare(document(), document(screens=other))
+    assert {change.key for change in changes} == {f"screens.{key}" for key in known if key != "staff"} | {
+        "screens.staff.ann"
+    }
+    assert [change.key for change in changes if "not known here" in change.why] == []

@@ -96,7 +96,40 @@ def test_every_default_is_filled_in_and_a_condition_that_is_not_set_is_absent(re
             "limit": [],
         },
         "transfer": {"enabled": False, "cooling_off_days": 7},
+        "screens": {
+            "enabled": True,
+            "history_days": 365,
+            "min_history": 8,
+            "deviations": "10",
+            "member_earned_min": 1000,
+            "store_earned_min": 10_000,
+            "members_per_contact": 4,
+            "minutes_after_earn": 15,
+            "large_earn": 1000,
+            "refund_days": 90,
+            "refunds_after_spend": 3,
+            "refund_share": "0.5",
+            "refund_min": 100,
+            "redemptions_per_day": 0,
+            "points_redeemed_per_day": 0,
+            "staff_days": 30,
+            "staff_same_member": 3,
+            "near_limit_share": "0.9",
+            "near_limit_count": 3,
+            "staff": {},
+        },
     }
+
+
+def test_a_screens_threshold_that_cannot_be_is_refused_with_its_remedy(refusal):
+    [share] = refusal(HEAD + RATE + '[screens]\nrefund_share = "1.5"\n')
+    assert 'screens.refund_share = "1.5": is a share and must not be above "1"' in share
+    [typo] = refusal(HEAD + RATE + "[screens]\nredemption_per_day = 5\n")
+    assert 'did you mean "redemptions_per_day"?' in typo
+
+
+def test_staff_are_logins_with_their_member_numbers(read):
+    assert read(HEAD + RATE + '[screens.staff]\nann = "H000123"\n')["screens"]["staff"] == {"ann": "H000123"}
 
 
 @pytest.mark.parametrize(

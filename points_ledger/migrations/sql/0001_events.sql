@@ -144,10 +144,11 @@ begin
         perform open_day(book);
         journal := journal_of(r.member_id, 'redemption', r.redemption_no);
         if not already_posted(r.member_id, 'redemption', r.redemption_no, r.fingerprint) then
-            if take_points(r.member_id, r.points, true, 'spend', r.effective_on, book, journal, 'redemption', r.redemption_no,
-                run, null, r.reward, null) = 0 then
+            if w.is_blocked or take_points(r.member_id, r.points, true, 'spend', r.effective_on, book, journal, 'redemption',
+                r.redemption_no, run, null, r.reward, null) = 0 then
                 if final then
-                    perform find_event('insufficient_points', 'redemptions', r.redemption_no, through, r.member_no, r.file_id,
+                    perform find_event(case when w.is_blocked then 'redemptions_blocked' else 'insufficient_points' end,
+                        'redemptions', r.redemption_no, through, r.member_no, r.file_id,
                         jsonb_build_object('points', r.points, 'available', available(r.member_id, r.effective_on)));
                     update redemption set state = 'refused' where redemption_no = r.redemption_no;
                 end if;

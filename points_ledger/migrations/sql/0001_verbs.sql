@@ -205,6 +205,7 @@ begin
         raise exception 'the source % is not a till''s', source using errcode = 'PL009';
     end if;
     if already_posted(w.member_id, source, source_ref, request) then return posting_of(w.member_id, source, source_ref); end if;
+    if w.is_blocked then perform refuse_blocked(member_no); end if;
     journal := journal_of(w.member_id, source, source_ref);
     book := book_date_for(day, w.last_book);
     perform open_day(book);
@@ -394,6 +395,7 @@ begin
         end if;
         return known.points;
     end if;
+    if (select w.is_blocked from wallet w where w.member_id = member) then perform refuse_blocked(member_no); end if;
     if available(member, day) < amount then
         raise exception 'member % has fewer than % points available on %', member_no, amount, day using errcode = 'PL006';
     end if;
@@ -450,6 +452,7 @@ begin
     end if;
     select * into w from wallet where member_id = member for no key update;
     if already_posted(member, 'capture', hold_no, request) then return posting_of(member, 'capture', hold_no); end if;
+    if w.is_blocked then perform refuse_blocked(member_no); end if;
     book := book_date_for(day, w.last_book);
     perform open_day(book);
     perform end_hold(member, hold_no, 'captured', amount, day);

@@ -5,7 +5,7 @@
 
 alter table approval drop constraint approval_what_check;
 alter table approval add constraint approval_what_check
-check (what in ('adjustment', 'reinstatement', 'plan', 'policy', 'undo', 'transfer', 'tier', 'repair'));
+check (what in ('adjustment', 'reinstatement', 'plan', 'policy', 'undo', 'transfer', 'tier', 'repair', 'release'));
 
 create table policy_proposal (
     proposal_id bigint generated always as identity primary key,

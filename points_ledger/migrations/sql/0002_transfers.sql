@@ -147,6 +147,7 @@ begin
     select * into strict g from wallet where member_id = giver;
     select * into strict t from wallet where member_id = taker;
     if already_posted(giver, 'transfer', source_ref, request) then return posting_of(giver, 'transfer', source_ref); end if;
+    if g.is_blocked then perform refuse_blocked(from_member_no); end if;
     perform refuse_transfer(giver, taker, amount, day);
     book := book_date_for(day, greatest(g.last_book, t.last_book));
     perform open_day(book);
