@@ -32,7 +32,8 @@ cross join lateral (
         cross join lateral (
             select coalesce(sum(-e.sign * e.points), 0) as points
             from points.entry as e
-            where e.member_id = g.member_id and e.lot_seq = g.lot_seq and e.book_date >= g.posted_on
+            where e.member_id = g.member_id and e.lot_seq = g.lot_seq
+                and e.book_date between g.posted_on and CAST(:day AS date)
                 and e.kind in ('spend', 'spend_reversal', 'transfer_out')
         ) as spent
     ) as o

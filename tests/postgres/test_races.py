@@ -160,6 +160,7 @@ CONTENT = {  # all that two ledgers of the same events must share: everything bu
     "cancellations": "SELECT redemption_no, state FROM points.cancellation ORDER BY 1",
     "waiting": "SELECT order_no FROM points.shop_order WHERE is_waiting ORDER BY 1",
     "seals": "SELECT book_date, entries, points_by_kind, outstanding, debt FROM points.seal ORDER BY 1",
+    "screened": "SELECT screen, subject, business_date, facts FROM points.screen_finding ORDER BY 1, 2, 3",
     "runs": "SELECT business_date, status, plan, totals - 'expired_lots' - 'expired_points' FROM points.run ORDER BY 1",
     "expired": "SELECT book_date, count(*), sum(points) FROM points.entry WHERE kind = 'expire' GROUP BY 1 ORDER BY 1",
 }
@@ -209,7 +210,18 @@ def open_shop(ledger: Any) -> None:
             redemptions.append(f"R{n:05},{member},{at},{choose.choice([3, 10, 40, 120, 300])}")
             if choose.random() < 0.3:
                 cancellations.append(f"R{n:05},{day + choose.choice([0, 1, 5, 33]) * DAY} 22:00")
-    ledger.start(guard={"max_share_of_outstanding": "0.99", "max_times_median": "1000"})
+    # a return that comes late is there for a second night of its day, were there one without the mutex: not screened here
+    watch = {
+        "min_history": 3,
+        "deviations": "2",
+        "member_earned_min": 20,
+        "redemptions_per_day": 1,
+        "refunds_after_spend": 0,
+    }
+    ledger.start(
+        guard={"max_share_of_outstanding": "0.99", "max_times_median": "1000"},
+        screens=watch | {"large_earn": 30, "minutes_after_earn": 600},
+    )
     ledger.orders(*orders)
     ledger.redemptions(*redemptions)
     ledger.cancellations(*cancellations)
@@ -242,6 +254,8 @@ def undisturbed(shop: Any) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     ledger.dispose()
     kinds = Counter(row[0]["kind"] for row in known["entries"])
     assert {"earn", "spend", "spend_reversal", "claw_back", "owe", "repay", "expire"} <= kinds.keys(), kinds
+    screened = {row[0] for row in known["screened"]}
+    assert screened == {"member_earns_above_past", "redemption_after_earn", "redemptions_above_cap"}
     return known, counted
 
 
