@@ -70,6 +70,12 @@ NOT_COPIED: Final[Mapping[str, str]] = {
     "check_result": "as check_run",
     "check_finding": "as check_run",
     "incident": "as check_run",
+    "screen_finding": "what was found is about the ledger, not about the simulation",
+    "screen_review": "as screen_finding",
+    "store_day": "as screen_finding",
+    "member_contact": "as screen_finding",
+    "redemption_block": "blocks are not repeated: what they refused is redeemed on both sides",
+    "redemption_release": "as redemption_block",
 }
 Copied = Callable[[str], None]
 
