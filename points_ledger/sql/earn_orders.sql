@@ -5,101 +5,196 @@
 -- Judges each order by the policy version of its effective date and the tier held on it; the first matching rate and
 -- the best (or the product of) matching multipliers apply to each line; order points = floor(sum), plus bonuses, then
 -- the daily cap; then debt is repaid from the new lot.
-with due as (
-    select
-        o.member_id, o.order_no, o.placed_at, o.effective_on, o.store, o.channel, o.purchase_amount, o.fingerprint,
-        p.version, p.stacking, p.needs_multiplier, p.needs_bonus, p.daily_cap, p.usable_after_days, p.valid_through, p.idle_by, m.groups,
-        left(m.birthday_md, 2)::int = extract(month from o.effective_on) as is_birthday_month,
-        case when p.needs_tier then points.tier_on(o.member_id, o.effective_on) end as tier,
-        case when p.needs_first_order then not exists (
-            select from points.shop_order as f
-            where f.member_id = o.member_id and f.purchase_lines > 0 and (f.placed_at, f.order_no) < (o.placed_at, o.order_no)
-        ) end as is_first_order
-    from points.shop_order as o
-    inner join points.member as m on m.member_id = o.member_id
-    inner join (
-        -- once a day, not once an order: the version in force, and how long its points live
-        select day.effective_on, v.version, v.daily_cap, v.usable_after_days, d.document #>> '{earn,stacking}' as stacking,
-            n.multipliers as needs_multiplier, n.bonuses as needs_bonus, n.tiers as needs_tier, n.first_order as needs_first_order,
-            points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through,
-            case when v.idle_months is not null then v.version end as idle_by
-        from (
-            select x.effective_on, points.version_on(x.effective_on) as version
-            from points.shop_order as x
-            where x.is_waiting and x.effective_on <= :through and x.member_id = any(:members)
-            group by x.effective_on
-        ) as day
-        inner join points.policy as v on v.version = day.version
-        inner join points.policy_version as d on d.version = day.version
-        inner join points.policy_needs as n on n.version = day.version
+--
+-- What a condition asks of the order is judged once for an order and rule. Lines of an order differ only in which rules
+-- name their sku or category: an order without such a line is judged whole, the others line by line, by classes whose
+-- outcomes are worked out once. Fresh tables have no statistics: `offset 0` keeps the planner on the keys, and the three
+-- classes are one number because it takes three conditions for next to no rows.
+with waiting as materialized (
+    select o.*
+    from unnest(CAST(:members AS bigint [])) as chosen (member_id)
+    cross join lateral (
+        select x.member_id, x.order_no, x.placed_at, x.effective_on, x.store, x.channel, x.purchase_amount, x.fingerprint
+        from points.shop_order as x
+        where x.member_id = chosen.member_id and x.is_waiting and x.effective_on <= :through and x.purchase_lines > 0
         offset 0
-    ) as p on p.effective_on = o.effective_on
-    where o.is_waiting and o.effective_on <= :through and o.member_id = any(:members) and o.purchase_lines > 0
+    ) as o
 ),
-bonuses as (
-    -- once an order, when any of its lines fits
-    select d.member_id, d.order_no, array_agg(r.position order by r.position) as bonuses, sum(r.amount)::bigint as points
+terms as materialized (
+    -- once a day, not once an order: the version in force, and how long its points live
+    select day.effective_on, v.version, v.daily_cap, v.usable_after_days, d.document #>> '{earn,stacking}' as stacking,
+        n.tiers as needs_tier, n.first_order as needs_first_order,
+        case when n.tiers then points.tier_on(null, day.effective_on) end as tier_of_all,
+        points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through
+    from (
+        select x.effective_on, points.version_on(x.effective_on) as version
+        from (select distinct effective_on from waiting) as x
+        offset 0
+    ) as day
+    inner join points.policy as v on v.version = day.version
+    inner join points.policy_version as d on d.version = day.version
+    inner join points.policy_needs as n on n.version = day.version
+),
+rules as materialized (
+    select r.*, (row_number() over (partition by r.version order by r.kind, r.position))::int as rule_no
+    from points.policy_rule as r
+    where r.version in (select version from terms)
+),
+-- the rules that name a sku or a category: its number when it is on the rule's list, minus that when it is excluded
+named_skus as materialized (
+    select version, sku, dense_rank() over (order by by_rules) as class, by_rules
+    from (
+        select named.version, named.sku, array_agg(named.rule_no order by named.rule_no) as by_rules
+        from (
+            select r.version, r.rule_no, s.sku from rules as r cross join lateral unnest(r.skus) as s (sku)
+            union
+            select r.version, -r.rule_no, s.sku from rules as r cross join lateral unnest(r.exclude_skus) as s (sku)
+        ) as named
+        group by named.version, named.sku
+    ) as lists
+),
+named_categories as materialized (
+    select version, category, dense_rank() over (order by by_rules) as class, by_rules
+    from (
+        select named.version, named.category, array_agg(named.rule_no order by named.rule_no) as by_rules
+        from (
+            select r.version, r.rule_no, c.category from rules as r cross join lateral unnest(r.categories) as c (category)
+            union
+            select r.version, -r.rule_no, c.category from rules as r cross join lateral unnest(r.exclude_categories) as c (category)
+        ) as named
+        group by named.version, named.category
+    ) as lists
+),
+first_orders as materialized (
+    select chosen.member_id, f.placed_at, f.order_no
+    from unnest(CAST(:members AS bigint [])) as chosen (member_id)
+    cross join lateral (
+        select x.placed_at, x.order_no from points.shop_order as x
+        where x.member_id = chosen.member_id and x.purchase_lines > 0
+        order by x.placed_at, x.order_no limit 1
+    ) as f
+    where exists (select from terms where needs_first_order)
+),
+judged as (
+    select w.*, t.version, t.stacking, t.daily_cap, t.usable_after_days, t.valid_through, array(
+        select r.rule_no
+        from rules as r
+        where r.version = t.version
+            and (r.from_on is null or r.from_on <= w.effective_on) and (r.through_on is null or w.effective_on <= r.through_on)
+            and (r.stores is null or w.store = any(r.stores)) and (r.channels is null or w.channel = any(r.channels))
+            and (r.weekdays is null or extract(isodow from w.effective_on) = any(r.weekdays))
+            and (r.min_order_amount is null or w.purchase_amount >= r.min_order_amount)
+            and (r.tiers is null or facts.tier = any(r.tiers)) and (r.groups is null or r.groups && m.groups)
+            and (r.first_order is null or r.first_order = facts.is_first_order)
+            and (r.birthday_month is null
+                or r.birthday_month = coalesce(left(m.birthday_md, 2)::int = extract(month from w.effective_on), false))
+    ) as fitting
+    from waiting as w
+    inner join terms as t on t.effective_on = w.effective_on
+    inner join points.member as m on m.member_id = w.member_id
+    left join first_orders as f on f.member_id = w.member_id
+    cross join lateral (
+        select
+            case when t.needs_tier then coalesce((
+                select h.tier from points.tier_decision as h
+                where h.member_id = w.member_id and h.held_from <= w.effective_on
+                order by h.decision_no desc limit 1), t.tier_of_all) end as tier,
+            (w.placed_at, w.order_no) = (f.placed_at, f.order_no) as is_first_order
+        offset 0
+    ) as facts
+),
+due as materialized (
+    select *, row_number() over () as place, dense_rank() over (order by version, fitting) as class from judged
+),
+outcomes as materialized (
+    -- what a line earns: by the class of its order, of its sku and of its category
+    select (o.class << 40) | (s.class << 20) | c.class as classes, got.*
+    from (select distinct class, version, stacking, fitting from due) as o
+    inner join (
+        select distinct version, class, by_rules from named_skus union all select distinct version, 0::bigint, '{}'::int [] from terms
+    ) as s on s.version = o.version
+    inner join (
+        select distinct version, class, by_rules from named_categories union all select distinct version, 0::bigint, '{}'::int [] from terms
+    ) as c on c.version = o.version
+    cross join lateral (
+        select
+            (array_agg(f.position order by f.position) filter (where f.kind = 'rate'))[1] as rate,
+            (array_agg(f.amount order by f.position) filter (where f.kind = 'rate'))[1]
+                * case o.stacking when 'best' then coalesce(max(f.amount) filter (where f.kind = 'multiplier'), 1)
+                    else points.product(f.amount) filter (where f.kind = 'multiplier') end as points_per_unit,
+            coalesce(case o.stacking
+                when 'best' then ((array_agg(f.position order by f.amount desc, f.position) filter (where f.kind = 'multiplier'))[1])::text
+                else string_agg(f.position::text, '+' order by f.position) filter (where f.kind = 'multiplier') end, '0') as multipliers,
+            bit_or(set_bit(repeat('0', f.bonuses)::varbit, f.position - 1, 1)) filter (where f.kind = 'bonus') as bonuses
+        from (
+            select r.kind, r.position, r.amount, (select count(*)::int from rules as b where b.version = o.version and b.kind = 'bonus') as bonuses
+            from rules as r
+            where r.version = o.version and r.rule_no = any(o.fitting)
+                and (r.skus is null or r.rule_no = any(s.by_rules)) and -r.rule_no <> all(s.by_rules)
+                and (r.categories is null or r.rule_no = any(c.by_rules)) and -r.rule_no <> all(c.by_rules)
+        ) as f
+    ) as got
+),
+read as materialized (
+    select d.place, d.member_id, d.order_no, d.version, d.class, d.purchase_amount, l.lines, l.is_named
     from due as d
-    inner join points.policy_rule as r on r.version = d.version and r.kind = 'bonus'
-    where d.needs_bonus and exists (
-        select from points.order_line as l
-        where l.member_id = d.member_id and l.order_no = d.order_no and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
-            d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month))
-    group by d.member_id, d.order_no
+    cross join lateral (
+        select
+            array_agg(x.line_no order by x.line_no) as lines,
+            bool_or(x.sku in (select sku from named_skus) or x.category collate "C" in (select category from named_categories)) as is_named
+        from points.order_line as x
+        where x.member_id = d.member_id and x.order_no = d.order_no
+    ) as l
+),
+named_lines as (
+    select r.place, l.line_no, l.amount, (r.class << 40) | (coalesce(s.class, 0) << 20) | coalesce(c.class, 0) as classes
+    from read as r
+    cross join lateral (
+        select x.line_no, x.sku, x.category, x.quantity * x.unit_price as amount
+        from points.order_line as x
+        where x.member_id = r.member_id and x.order_no = r.order_no
+        offset 0
+    ) as l
+    left join named_skus as s on s.version = r.version and s.sku = l.sku
+    left join named_categories as c on c.version = r.version and c.category = l.category collate "C"
+    where r.is_named
+    offset 0
+),
+earned as (
+    select
+        r.place, case when x.rate is not null then r.purchase_amount end as eligible_amount,
+        r.purchase_amount * x.points_per_unit as exact_points, case when x.rate is not null then r.lines end as lines,
+        case when x.rate is not null then array_fill(x.rate, array[cardinality(r.lines)]) end as rates,
+        case when x.rate is not null then array_fill(x.multipliers, array[cardinality(r.lines)]) end as multipliers, x.bonuses
+    from read as r
+    inner join outcomes as x on x.classes = r.class << 40
+    where r.is_named is not true
+    union all
+    select
+        l.place, sum(l.amount) filter (where x.rate is not null) as eligible_amount, sum(l.amount * x.points_per_unit) as exact_points,
+        array_agg(l.line_no order by l.line_no) filter (where x.rate is not null) as lines,
+        array_agg(x.rate order by l.line_no) filter (where x.rate is not null) as rates,
+        array_agg(x.multipliers order by l.line_no) filter (where x.rate is not null) as multipliers, bit_or(x.bonuses) as bonuses
+    from named_lines as l
+    inner join outcomes as x on x.classes = l.classes
+    group by l.place
 ),
 uncapped as (
     select
-        d.*, c.lines, c.rates, c.multipliers, coalesce(c.eligible_amount, 0) as eligible_amount,
-        coalesce(c.exact_points, 0) as exact_points,
-        coalesce(floor(c.exact_points), 0)::bigint + coalesce(b.points, 0) as uncapped_points, coalesce(b.bonuses, '{}') as bonuses,
+        d.*, e.lines, e.rates, e.multipliers, coalesce(e.eligible_amount, 0) as eligible_amount,
+        coalesce(e.exact_points, 0) as exact_points, coalesce(b.bonuses, '{}') as bonuses,
+        coalesce(floor(e.exact_points), 0)::bigint + coalesce(b.points, 0) as uncapped_points,
         case when d.daily_cap > 0 then (
-            select coalesce(sum(e.points), 0) from points.shop_order as x
-            inner join points.order_earning as e on e.member_id = x.member_id and e.order_no = x.order_no
-            where x.member_id = d.member_id and x.effective_on = d.effective_on) end as earned_that_day
+            select coalesce(sum(x.points), 0) from points.shop_order as o
+            inner join points.order_earning as x on x.member_id = o.member_id and x.order_no = o.order_no
+            where o.member_id = d.member_id and o.effective_on = d.effective_on) end as earned_that_day
     from due as d
-    -- order by order through the key of its lines: fresh tables have no statistics to plan a join by
-    cross join lateral (
-        select
-            sum(l.amount) as eligible_amount, sum(l.amount * rate.amount * multiplier.factor) as exact_points,
-            array_agg(l.line_no order by l.line_no) as lines, array_agg(rate.position order by l.line_no) as rates,
-            array_agg(multiplier.positions order by l.line_no) as multipliers
-        from (
-            select x.line_no, x.sku, x.category, x.quantity * x.unit_price as amount
-            from points.order_line as x
-            where x.member_id = d.member_id and x.order_no = d.order_no
-            offset 0
-        ) as l
-        cross join lateral (
-            select r.position, r.amount from points.policy_rule as r
-            where r.version = d.version and r.kind = 'rate' and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
-                d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month)
-            order by r.position limit 1
-        ) as rate
-        cross join lateral (
-            -- the first branch that yields a row is the answer; a version without multipliers goes straight to the last
-            (
-                select r.position::text as positions, r.amount as factor
-                from points.policy_rule as r
-                where d.needs_multiplier and d.stacking = 'best' and r.version = d.version and r.kind = 'multiplier'
-                    and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
-                        d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month)
-                order by r.amount desc, r.position limit 1
-            )
-            union all
-            (
-                select string_agg(r.position::text, '+' order by r.position), points.product(r.amount)
-                from points.policy_rule as r
-                where d.needs_multiplier and d.stacking = 'multiply' and r.version = d.version and r.kind = 'multiplier'
-                    and points.rule_fits(r, l.sku, l.category, d.store, d.channel,
-                        d.effective_on, d.purchase_amount, d.tier, d.groups, d.is_first_order, d.is_birthday_month)
-                having count(*) > 0
-            )
-            union all
-            select '0', 1
-            limit 1
-        ) as multiplier
-    ) as c
-    left join bonuses as b on b.member_id = d.member_id and b.order_no = d.order_no
+    inner join earned as e on e.place = d.place
+    left join lateral (
+        select array_agg(r.position order by r.position) as bonuses, sum(r.amount)::bigint as points
+        from rules as r
+        where e.bonuses is not null and r.version = d.version and r.kind = 'bonus' and get_bit(e.bonuses, r.position - 1) = 1
+    ) as b on true
 ),
 granted as (
     select
@@ -134,17 +229,17 @@ placed as (
 posted as (
     insert into points.entry (
         member_id, seq, book_date, effective_on, journal_id, kind, points, lot_seq, lot_remaining_after, balance_after,
-        debt_after, usable_from, valid_through, idle_by, policy_version, run_id, source, source_ref)
+        debt_after, usable_from, valid_through, policy_version, run_id, source, source_ref)
     select
         member_id, earn_seq, book_date, effective_on, journal_id, 'earn', points, earn_seq, points,
-        balance + upto - repaid_before, debt - repaid_before, effective_on + usable_after_days, valid_through, idle_by, version,
+        balance + upto - repaid_before, debt - repaid_before, effective_on + usable_after_days, valid_through, version,
         CAST(:run_id AS bigint), 'order', order_no
     from placed
     where points > 0
     union all
     select
         member_id, earn_seq + 1, book_date, effective_on, journal_id, 'repay', repay, earn_seq, points - repay,
-        balance + upto - repaid_after, debt - repaid_after, null, null, null, version, CAST(:run_id AS bigint), 'order', order_no
+        balance + upto - repaid_after, debt - repaid_after, null, null, version, CAST(:run_id AS bigint), 'order', order_no
     from placed
     where repay > 0
     returning points, kind

@@ -1,5 +1,7 @@
 """Every condition of a rule, stacking, bonuses: what a line earns, and which rules it got."""
 
+import datetime as dt
+
 import pytest
 
 RATE = {"points_per_unit": "1"}
@@ -51,7 +53,7 @@ def test_a_condition_on_the_line_or_order_decides(ledger, condition, fits, does_
 )
 def test_a_condition_on_the_day_or_the_order_of_orders_decides(ledger, condition, days):
     dates = {
-        key: __import__("datetime").date.fromisoformat(value) if key in ("from", "through") else value
+        key: dt.date.fromisoformat(value) if key in ("from", "through") else value
         for key, value in condition.items()
     }
     ledger.start(earn={"rate": [RATE], "multiplier": [{"factor": "2", **dates}]})
@@ -64,8 +66,6 @@ def test_a_condition_on_the_day_or_the_order_of_orders_decides(ledger, condition
 
 @pytest.mark.parametrize(("minute", "points"), [("2026-06-30 22:59:59+00:00", 20), ("2026-06-30 23:00:00+00:00", 10)])
 def test_a_promotion_ends_with_its_last_day_in_the_programmes_zone(ledger, minute, points):
-    import datetime as dt  # noqa: PLC0415 - one use
-
     ledger.start(earn={"rate": [RATE], "multiplier": [{"factor": "2", "through": dt.date(2026, 6, 30)}]})
     ledger.orders(f"A1,m1,{minute},tea,1,10")  # London is an hour ahead of UTC
 
@@ -166,3 +166,38 @@ def test_every_line_knows_its_rate_and_multipliers(ledger):
 
     [row] = ledger.rows("SELECT lines, rates, multipliers, points FROM points.order_earning")
     assert tuple(row) == ([1, 2], [2, 1], ["2", "1"], 70)
+
+
+def test_lines_that_rules_name_and_lines_that_none_names_meet_in_one_order(ledger):
+    ledger.start(
+        earn={
+            "rate": [
+                {"points_per_unit": "5", "skus": ["tea"], "categories": ["drinks"]},
+                {"points_per_unit": "1", "exclude_skus": ["POST"], "exclude_categories": ["gifts"]},
+            ],
+            "multiplier": [{"factor": "2", "categories": ["paper"]}],
+            "bonus": [{"points": 7, "skus": ["POST"]}, {"points": 9, "categories": ["gifts"]}],
+        }
+    )
+    ledger.change("2026-01-02", earn={"rate": [{"points_per_unit": "3", "skus": ["mug"]}, RATE]})
+    take(
+        ledger,
+        "A1,m1,2026-01-01 10:00,mug,1,10,,,",
+        "A1,m1,2026-01-01 10:00,tea,1,10,drinks,,",
+        "A1,m1,2026-01-01 10:00,tea,1,10,paper,,",
+        "A1,m1,2026-01-01 10:00,POST,1,10,,,",
+        "A2,m1,2026-01-01 11:00,cup,1,10,,,",  # no rule names it: the order is judged whole
+        "A3,m1,2026-01-01 12:00,POST,1,10,,,",  # nothing earns, and the bonus is for it
+        "A4,m1,2026-01-02 10:00,mug,1,10,gifts,,",  # of the other version, in the same commit
+        "A5,m1,2026-01-02 11:00,POST,1,10,gifts,,",
+    )
+
+    ledger.close("2026-01-02")
+
+    assert [tuple(row) for row in ledger.rows("SELECT * FROM points.order_earning ORDER BY order_no")] == [
+        (1, "A1", 1, 30, 80, 87, 1, [1, 2, 3], [2, 1, 2], ["0", "0", "1"], [1], dt.date(2026, 1, 1)),
+        (1, "A2", 1, 10, 10, 10, 2, [1], [2], ["0"], [], dt.date(2026, 1, 1)),
+        (1, "A3", 1, 0, 0, 7, 3, [], [], [], [1], dt.date(2026, 1, 1)),
+        (1, "A4", 2, 10, 30, 30, 4, [1], [1], ["0"], [], dt.date(2026, 1, 2)),
+        (1, "A5", 2, 10, 10, 10, 5, [1], [2], ["0"], [], dt.date(2026, 1, 2)),
+    ]
