@@ -108,8 +108,8 @@ class Server:
         self._engines.append(engine)
         return engine
 
-    def ledger(self, name: str, **sections: dict[str, Any]) -> sa.URL:
-        """A database with the newest schema and a programme: 1 point per 1.00, guard off."""
+    def ledger(self, name: str, **sections: Any) -> sa.URL:
+        """A database with the newest schema and a programme: 1 point per 1.00, guard off; ``sections`` replace keys."""
         url = self.database(name)
         engine = self.engine(url)
         schema.upgrade(engine)
@@ -124,7 +124,7 @@ class Server:
             "guard": {"max_share_of_outstanding": "off", "max_times_median": "off"},
         }  # fmt: skip
         for section, values in sections.items():
-            document[section] = document[section] | values
+            document[section] = {**document.get(section, {}), **values} if isinstance(values, dict) else values
         with engine.begin() as connection:
             store_version(connection, check_programme(document), effective_from=START)
         return url

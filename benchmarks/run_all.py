@@ -23,6 +23,8 @@ QUICK = {
     "bench_import.py": ["--size", "20000", "--rounds", "1"],
     "bench_checks.py": ["--size", "300", "--rounds", "1"],
     "bench_million.py": ["--members", "5000"],
+    "bench_rules.py": ["--size", "20000", "--rounds", "1"],
+    "bench_tiers.py": ["--members", "5000", "--rounds", "1"],
 }
 
 

@@ -53,8 +53,7 @@ def test_a_condition_on_the_line_or_order_decides(ledger, condition, fits, does_
 )
 def test_a_condition_on_the_day_or_the_order_of_orders_decides(ledger, condition, days):
     dates = {
-        key: dt.date.fromisoformat(value) if key in ("from", "through") else value
-        for key, value in condition.items()
+        key: dt.date.fromisoformat(value) if key in ("from", "through") else value for key, value in condition.items()
     }
     ledger.start(earn={"rate": [RATE], "multiplier": [{"factor": "2", **dates}]})
     ledger.orders(*(f"A{n},m1,2026-01-0{n} 10:00,tea,1,10" for n in range(1, 5)))
