@@ -14,7 +14,10 @@ looked_at as (
     select m.member_id, m.joined_on, h.decision_no, h.protected_until,
         coalesce(h.tier, (select code from tiers where enter_at <= 0 order by rank desc limit 1)) as tier
     from points.member as m
-    left join points.member_tier as h on h.member_id = m.member_id
+    -- by key: the night's cost follows the members it touches, not those who hold a tier
+    left join lateral (
+        select x.decision_no, x.protected_until, x.tier from points.member_tier as x where x.member_id = m.member_id offset 0
+    ) as h on true
     where m.member_id = any(:members)
 ),
 held as (

@@ -58,15 +58,19 @@ create table member_tier (
 create index member_tier_review on member_tier (review_on) where review_on is not null;
 comment on table member_tier is 'What each member holds now: the projection of the newest decision.';
 
+-- By key, never by reading every member's tier; planned for every statement (execute): a plan kept from when the table
+-- was empty would compare every decision with every tier.
 create function apply_tier_decisions() returns trigger language plpgsql security definer
-set search_path = pg_catalog, points, pg_temp as $$
+set search_path = pg_catalog, points, pg_temp set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare misnumbered bigint;
 begin
-    select count(*) into misnumbered from (
-        select n.member_id from new_rows n left join member_tier t using (member_id)
-        group by n.member_id, t.decision_no
-        having min(n.decision_no) <> coalesce(t.decision_no, 0) + 1 or max(n.decision_no) <> coalesce(t.decision_no, 0) + count(*)
-    ) as gaps;
+    execute $gaps$
+        select count(*) from (
+            select n.member_id from new_rows n left join member_tier t using (member_id)
+            group by n.member_id, t.decision_no
+            having min(n.decision_no) <> coalesce(t.decision_no, 0) + 1 or max(n.decision_no) <> coalesce(t.decision_no, 0) + count(*)
+        ) as gaps
+    $gaps$ into misnumbered;
     if misnumbered > 0 then
         raise exception '% members: tier decisions do not continue their history', misnumbered using errcode = 'PL010';
     end if;
