@@ -107,6 +107,14 @@ DEPLOYMENTS: Final = (
         tags=("import",),
     ),
     Deployment(
+        entrypoint="flows.activities.import_activities",
+        name="on-demand",
+        owner="ledger",
+        description="Import a file of activities such as check-ins. Rows that cannot be posted are kept, with the reason.",
+        consequence="Members miss the bonuses that these activities earned them.",
+        tags=("import",),
+    ),
+    Deployment(
         entrypoint="flows.members.import_members",
         name="on-demand",
         owner="members",

@@ -21,11 +21,8 @@ from pydantic_core import ErrorDetails
 
 from infra.programme_keys import ProgrammeFile
 
-_ANY: Final = object()
-
-# What the file may say one day and the ledger cannot do today: (key, value or _ANY, what it is). Shrink it as it can.
+# What the file may say one day and the ledger cannot do today: (key, value, what it is). Shrink it as it can.
 NOT_YET: Final[tuple[tuple[str, object, str], ...]] = (
-    ("earn.bonus.activity", _ANY, "a bonus for an activity is"),
     # lots carry their own last day, so "keep" needs nothing; rewriting them needs a posting of its own
     ("expiry.on_change", "shorten_existing", "shortening the validity of points already earned is"),
     # accepting it would let points lapse without the notice that the file demands
@@ -113,7 +110,7 @@ def _not_yet(raw: Mapping[str, Any]) -> Iterator[str]:
     for pattern, place, value in _nodes(raw):
         for key, refused, what in NOT_YET:
             # an empty list asks for nothing, and is what read_programme itself fills in
-            if pattern == key and value != [] and (refused is _ANY or value is refused or value == refused):
+            if pattern == key and value != [] and value == refused:
                 yield f"{place}{_shown(value)}: {what} not in this version yet: remove it"
 
 

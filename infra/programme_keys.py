@@ -1,10 +1,10 @@
 """The keys of the programme file: which there are, what each defaults to, which belong together.
 
-One frozen pydantic model per TOML table, in the order in which the file is usually written. What a single value may be
-is in ``infra.programme_values``; reading the file and wording refusals in ``infra.programme``.
+One frozen pydantic model per TOML table, in the order in which the file is usually written; those of ``[earn]`` are in
+``infra.programme_earning``. What a single value may be is in ``infra.programme_values``; reading the file and wording
+refusals in ``infra.programme``.
 """
 
-import datetime as dt
 import itertools
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from infra.programme_earning import Earn
 from infra.programme_screens import Screens
 from infra.programme_values import (
     Currency,
@@ -26,13 +27,10 @@ from infra.programme_values import (
     Ladder,
     MonthDay,
     Name,
-    Names,
     NotNegative,
-    Positive,
     Share,
     Table,
     Times,
-    Weekdays,
     Zone,
 )
 
@@ -47,65 +45,6 @@ class Identity(Table):
     point_value: NotNegative = Decimal("0.01")
     enrol_from_orders: StrictBool = True
     notice_days: Annotated[StrictInt, Field(ge=0, le=730)] = 30  # between a change that takes away and its first day
-
-
-class Conditions(Table):
-    """What an order line must be for a rate, a multiplier or a bonus to apply. A condition left out always holds."""
-
-    skus: Names | None = None
-    exclude_skus: Names | None = None
-    categories: Names | None = None
-    exclude_categories: Names | None = None
-    stores: Names | None = None
-    channels: Names | None = None
-    tiers: Names | None = None
-    groups: Names | None = None
-    weekdays: Weekdays | None = None
-    from_: Day | None = Field(default=None, alias="from")
-    through: Day | None = None
-    min_order_amount: NotNegative | None = None
-    first_order: StrictBool | None = None
-    birthday_month: StrictBool | None = None
-
-    @field_validator("through")
-    @classmethod
-    def _not_before_from(cls, through: dt.date, info: ValidationInfo) -> dt.date:
-        begin = info.data.get("from_")
-        if begin and through < begin:
-            raise ValueError(f"is before from = {begin}, so no day lies between: swap them")
-        return through
-
-
-class Rate(Conditions):
-    """``[[earn.rate]]``: points per 1.00 of currency; the first that matches a line is used."""
-
-    points_per_unit: NotNegative
-
-
-class Multiplier(Conditions):
-    """``[[earn.multiplier]]``: the best (or the product) of those that match a line."""
-
-    factor: Positive
-    name: Name | None = None
-
-
-class Bonus(Conditions):
-    """``[[earn.bonus]]``: whole points per order, or for an activity."""
-
-    points: Annotated[StrictInt, Field(ge=1, le=1_000_000_000)]
-    activity: Name | None = None
-    name: Name | None = None
-
-
-class Earn(Table):
-    """``[earn]`` with its rates, multipliers and bonuses."""
-
-    stacking: Literal["best", "multiply"] = "best"
-    daily_cap: Annotated[StrictInt, Field(ge=0, le=1_000_000_000)] = 0
-    usable_after_days: Annotated[StrictInt, Field(ge=0, le=3650)] = 0
-    rate: Annotated[tuple[Rate, ...], Field(min_length=1)]
-    multiplier: tuple[Multiplier, ...] = ()
-    bonus: tuple[Bonus, ...] = ()
 
 
 class ExpiryNotice(Table):

@@ -20,7 +20,7 @@ CONDITIONS = (
     "birthday_month", "exclude_skus", "exclude_categories",
 )  # fmt: skip
 AMOUNTS = ("points_per_unit", "factor", "points")
-LABELS = ("name", "activity", "from", "through")
+LABELS = ("name", "activity", "count", "per", "max_times", "from", "through")
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,21 @@ def _earning(say: Phrases, document: Mapping[str, Any]) -> Iterator[str]:
     yield say("earn.whole_points")
     for bonus in earn["bonus"]:
         facts = {"points": say.counted("points", bonus["points"]), "conditions": _conditions(say, bonus, currency)}
-        key = "earn.activity" if bonus.get("activity") else "earn.bonus_named" if bonus.get("name") else "earn.bonus"
-        labels = {label: bonus.get(label, "") for label in ("activity", "name")}
-        yield say("sentence", text=say(key, **labels, **facts))
+        yield say("sentence", text=_activity(say, bonus, facts) if bonus.get("activity") else _bonus(say, bonus, facts))
     if earn["daily_cap"]:
         yield say("earn.daily_cap", points=say.counted("points", earn["daily_cap"]))
+
+
+def _bonus(say: Phrases, rule: Rule, facts: Mapping[str, str]) -> str:
+    return say("earn.bonus_named", name=rule["name"], **facts) if rule.get("name") else say("earn.bonus", **facts)
+
+
+def _activity(say: Phrases, rule: Rule, facts: Mapping[str, str]) -> str:
+    count = rule.get("count", 1)
+    times = say.plural("activities", count, n=say.number(count), activity=rule["activity"])
+    limit = say(f"limit.{rule['per']}", times=say.counted("times", rule.get("max_times", 1)))
+    text = say(f"earn.activity_{rule['per']}", times=times, limit=limit, **facts)
+    return say("earn.activity_named", name=rule["name"], text=text) if rule.get("name") else text
 
 
 def _rate(say: Phrases, rule: Rule, currency: str) -> str:

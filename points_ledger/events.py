@@ -1,4 +1,4 @@
-"""Posting what the feeds brought: purchases, returns, cancellations, redemptions of a business date, in that order.
+"""Posting what the feeds brought: purchases, activities, returns, cancellations, redemptions of a date, in that order.
 
 Members are posted in chunks, each one transaction that locks its wallets in member_id order; within a member the
 order of design 7 holds. A killed run goes on where it stopped: what is posted no longer waits.
@@ -14,12 +14,18 @@ from points_ledger import check_findings
 from points_ledger.queries import statement
 from points_ledger.slices import work_off
 
+# most nights have none, and planning a statement for nothing costs more than looking
+ACTIVITIES_WAIT = text(
+    "SELECT EXISTS (SELECT FROM points.activity WHERE state = 'waiting' AND effective_on <= :through)"
+)
+
 
 @dataclass(frozen=True)
 class Posted:
     """Events posted by one call. Counts, for progress; the figures of a run are counted from the ledger."""
 
     orders: int = 0
+    activities: int = 0
     returns: int = 0
     cancellations: int = 0
     redemptions: int = 0
@@ -46,9 +52,7 @@ def post(
         take_back = not check_findings.stopping(connection, day=through)
         connection.execute(text("SELECT points.open_day(:day)"), {"day": through})
         connection.execute(text("SELECT points.open_wallets(:through)"), {"through": through})
-        members = (
-            connection.execute(text("SELECT points.members_waiting(:through)"), {"through": through}).scalars().all()
-        )
+        members = connection.execute(statement("members_to_post"), {"through": through}).scalars().all()
 
     def post_some(chunk: list[int]) -> Posted:
         with engine.begin() as connection:
@@ -58,6 +62,7 @@ def post(
     if final:
         with engine.begin() as connection:
             connection.execute(text("SELECT points.refuse_leftovers(:through)"), {"through": through})
+            connection.execute(statement("refuse_activities"), {"through": through})
     return total
 
 
@@ -74,6 +79,11 @@ def post_chunk(
     values = {"members": list(members), "through": through, "run_id": run_id, "final": final}
     connection.execute(text("SELECT points.lock_wallets(CAST(:members AS bigint []), true)"), values)
     orders = connection.execute(statement("earn_orders"), values).one().orders
+    activities = (
+        connection.execute(statement("earn_activities"), values).scalar_one()
+        if connection.execute(ACTIVITIES_WAIT, values).scalar_one()
+        else 0
+    )
     returns = 0
     if take_back:
         returns = _call(connection, "post_returns(CAST(:members AS bigint []), :through, :run_id, :final)", values)
@@ -81,7 +91,7 @@ def post_chunk(
     redeemed = _call(connection, "post_redemptions(CAST(:members AS bigint []), :through, :run_id, :final)", values)
     # a redemption cancelled on its own day is posted first, then returned
     cancelled += _call(connection, "post_cancellations(CAST(:members AS bigint []), :through, :run_id)", values)
-    return Posted(orders, returns, cancelled, redeemed)
+    return Posted(orders, activities, returns, cancelled, redeemed)
 
 
 def _call(connection: Connection, function: str, values: dict[str, object]) -> int:

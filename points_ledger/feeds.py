@@ -41,6 +41,7 @@ FEEDS: Mapping[str, Feed] = {
         ),
         Feed("redemptions", ("redemption_no", "member_no", "redeemed_at", "points"), ("reward",)),
         Feed("cancellations", ("redemption_no", "cancelled_at"), ()),
+        Feed("activities", ("activity_no", "member_no", "activity", "happened_at"), ("store", "channel")),
         Feed(
             "members", ("member_no",), ("joined_on", "locale", "time_zone", "groups", "birthday", "status", "contact")
         ),

@@ -78,7 +78,7 @@ def preview(connection: Connection, dates: list[dt.date]) -> list[dict[str, Any]
                 "business_date": date,
                 **{
                     feed: events.get(date, {}).get(feed, 0)
-                    for feed in ("orders", "returns", "cancellations", "redemptions")
+                    for feed in ("orders", "activities", "returns", "cancellations", "redemptions")
                 },
                 "lots_lapsing": due.lots - before[0],
                 "points_lapsing": due.points - before[1],

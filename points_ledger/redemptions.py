@@ -17,7 +17,7 @@ def accept(connection: Connection, reading: Reading, policy: Policy, file_id: in
     Raises:
         ImplausibleValue: points or a date beyond anything a shop can mean.
     """
-    return _accept(connection, "redemptions", reading, policy, file_id)
+    return accept_events(connection, "redemptions", reading, policy, file_id)
 
 
 def accept_cancellations(connection: Connection, reading: Reading, policy: Policy, file_id: int) -> list[Total]:
@@ -26,10 +26,15 @@ def accept_cancellations(connection: Connection, reading: Reading, policy: Polic
     Raises:
         ImplausibleValue: a date beyond anything a shop can mean.
     """
-    return _accept(connection, "cancellations", reading, policy, file_id)
+    return accept_events(connection, "cancellations", reading, policy, file_id)
 
 
-def _accept(connection: Connection, feed: str, reading: Reading, policy: Policy, file_id: int) -> list[Total]:
+def accept_events(connection: Connection, feed: str, reading: Reading, policy: Policy, file_id: int) -> list[Total]:
+    """What the feeds of numbered events share: type, refuse, store, quarantine, count.
+
+    Raises:
+        ImplausibleValue: a value beyond anything a shop can mean.
+    """
     values = {
         "timestamp_format": reading.timestamp_format,
         "zone": policy.time_zone,

@@ -98,17 +98,20 @@ def widens(key: str, before: Any, after: Any, first_day: dt.date | None = None) 
         if not more and not fewer:
             return Reach.OTHER
         return Reach.WIDER if more is not key.startswith("exclude_") else Reach.NARROWER
-    compared: dict[str, Callable[[str], Any]] = {
-        "from": dt.date.fromisoformat, "through": dt.date.fromisoformat, "min_order_amount": Decimal,
+    compared: dict[str, Callable[[Any], Any]] = {
+        "from": dt.date.fromisoformat, "through": dt.date.fromisoformat, "min_order_amount": Decimal, "count": int,
+        "max_times": int,
     }  # fmt: skip
     if key not in compared:
         return Reach.OTHER
     is_more = compared[key](after) > compared[key](before)
-    return Reach.WIDER if is_more is (key == "through") else Reach.NARROWER
+    return Reach.WIDER if is_more is (key in ("through", "max_times")) else Reach.NARROWER
 
 
 def _in_effect(key: str, value: Any, first_day: dt.date | None) -> Any:
     """None for a value that has no effect: a beginning that has passed by then, an order of any amount."""
+    if key in ("count", "max_times"):
+        return value or 1
     if key == "from" and value and first_day and dt.date.fromisoformat(value) <= first_day:
         return None
     if key == "min_order_amount" and value is not None and Decimal(value) == 0:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from infra.feed_files import open_feed
 from infra.feed_layouts import FeedRefused, load_layout
-from points_ledger import events, feeds, members, orders, redemptions, runs, totals
+from points_ledger import activities, events, feeds, members, orders, redemptions, runs, totals
 from points_ledger.errors import ImplausibleValue, translated
 from tasks import ledger
 
@@ -18,6 +18,7 @@ ACCEPT: dict[str, feeds.Accept] = {
     "orders": orders.accept,
     "redemptions": redemptions.accept,
     "cancellations": redemptions.accept_cancellations,
+    "activities": activities.accept,
     "members": members.accept,
 }
 
@@ -119,6 +120,7 @@ def as_row(imported: Imported) -> dict[str, Any]:
         "totals": [{"fate": t.fate, "reason": t.reason, "rows": t.rows} for t in result.totals],
         "posted_at_once": {
             "orders": imported.posted.orders,
+            "activities": imported.posted.activities,
             "returns": imported.posted.returns,
             "redemptions": imported.posted.redemptions,
             "cancellations": imported.posted.cancellations,

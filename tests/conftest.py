@@ -16,13 +16,14 @@ from sqlalchemy import Engine, Row, make_url, text
 
 from infra import schema
 from infra.programme import check_programme
-from points_ledger import feeds, members, night, orders, redemptions
+from points_ledger import activities, feeds, members, night, orders, redemptions
 from points_ledger.policy import policy_on, store_version
 
 ACCEPT = {
     "orders": orders.accept,
     "redemptions": redemptions.accept,
     "cancellations": redemptions.accept_cancellations,
+    "activities": activities.accept,
     "members": members.accept,
 }
 START = dt.date(2026, 1, 1)
@@ -120,6 +121,11 @@ class Ledger:
     def cancellations(self, *rows: str) -> feeds.ImportResult:
         """``redemption_no,cancelled_at`` rows."""
         return self.take("cancellations", "redemption_no,cancelled_at", *rows)
+
+    def activities(self, *rows: str) -> feeds.ImportResult:
+        """``activity_no,member_no,activity,happened_at[,store,channel]`` rows."""
+        columns = "activity_no,member_no,activity,happened_at,store,channel"
+        return self.take("activities", columns, *(row if row.count(",") == 5 else f"{row},," for row in rows))
 
     def members(self, *numbers: str) -> feeds.ImportResult:
         """Enrol members by number."""

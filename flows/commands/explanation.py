@@ -12,7 +12,7 @@ from points_ledger.explanation import Earned, ExplainedLot, Explanation, Movemen
 from tasks import ledger
 
 OPENED = {
-    "earn": "earned by order {ref}",
+    "earn": "earned by {source} {ref}",
     "spend_reversal": "given back by the cancellation of redemption {ref}",
     "reinstate": "reinstated under approval {ref}",
     "transfer_in": "received by transfer {ref}",
@@ -103,7 +103,7 @@ def _show_lot(console: Console, lot: ExplainedLot, currency: str) -> None:
         f"\n[bold]Lot {lot.lot_seq}[/]  {lot.points:,} points, {_words(OPENED, lot.opened_by)}; {validity}; {left}"
     )
     for earned in lot.earned:
-        console.print(f"    {_rule(earned, currency)}   (programme version {lot.policy_version})")
+        console.print(f"    {_rule(earned, lot, currency)}   (programme version {lot.policy_version})")
     for movement in lot.taken:
         sign = "+" if movement.sign > 0 else "-"
         booked = "" if movement.book_date == movement.effective_on else f", booked {movement.book_date}"
@@ -111,9 +111,10 @@ def _show_lot(console: Console, lot: ExplainedLot, currency: str) -> None:
         console.print(f"    {movement.effective_on}  {sign}{movement.points:,}  {_words(MOVED, movement)}{why}{booked}")
 
 
-def _rule(earned: Earned, currency: str) -> str:
+def _rule(earned: Earned, lot: ExplainedLot, currency: str) -> str:
     if not earned.lines:
-        return f"{escape(earned.rule or 'bonus')} → {earned.points.normalize():f} points, once an order"
+        once = ", once an order" if lot.opened_by.source == "order" else ""
+        return f"{escape(earned.rule or 'bonus')} → {earned.points.normalize():f} points{once}"
     times = f"{earned.factor.normalize():f} × {escape(earned.rule)}, " if earned.rule else ""
     lines = f"{earned.lines} line{'s' * (earned.lines > 1)}"
     rate = f"{earned.points_per_unit.normalize():f} a {currency}"

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from flows.commands.options import as_json
 from flows.commands.refusals import plainly
 
-FEEDS = ("orders", "redemptions", "cancellations", "members")
+FEEDS = ("orders", "redemptions", "cancellations", "activities", "members")
 
 
 @click.command(

@@ -97,7 +97,9 @@ def _show_preview(nights: list[dict[str, object]], *, machine: bool) -> None:
     if not nights:
         click.echo("Nothing to close.")
         return
-    table = Table("date", "orders", "returns", "cancellations", "redemptions", "lots lapsing", "points lapsing")
+    table = Table(
+        "date", "orders", "activities", "returns", "cancellations", "redemptions", "lots lapsing", "points lapsing"
+    )
     for night in nights:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in night.values()))
     Console().print(table)

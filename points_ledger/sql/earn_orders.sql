@@ -38,7 +38,7 @@ terms as materialized (
 rules as materialized (
     select r.*, (row_number() over (partition by r.version order by r.kind, r.position))::int as rule_no
     from points.policy_rule as r
-    where r.version in (select version from terms)
+    where r.version in (select version from terms) and r.activity is null
 ),
 -- the rules that name a sku or a category: its number when it is on the rule's list, minus that when it is excluded
 named_skus as materialized (
@@ -127,7 +127,7 @@ outcomes as materialized (
                 else string_agg(f.position::text, '+' order by f.position) filter (where f.kind = 'multiplier') end, '0') as multipliers,
             bit_or(set_bit(repeat('0', f.bonuses)::varbit, f.position - 1, 1)) filter (where f.kind = 'bonus') as bonuses
         from (
-            select r.kind, r.position, r.amount, (select count(*)::int from rules as b where b.version = o.version and b.kind = 'bonus') as bonuses
+            select r.kind, r.position, r.amount, (select max(b.position)::int from rules as b where b.version = o.version and b.kind = 'bonus') as bonuses
             from rules as r
             where r.version = o.version and r.rule_no = any(o.fitting)
                 and (r.skus is null or r.rule_no = any(s.by_rules)) and -r.rule_no <> all(s.by_rules)

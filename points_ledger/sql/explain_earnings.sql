@@ -1,5 +1,5 @@
--- What each order of a member earned, by rate and multipliers, and its bonuses. Parameters: member_id.
--- Locks: none. Idempotence: a read. A bonus has no lines and no rate.
+-- What each order of a member earned, by rate and multipliers, and its bonuses; and the bonuses of activities.
+-- Parameters: member_id. Locks: none. Idempotence: a read. A bonus has no lines and no rate.
 select
     e.lot_seq, count(*)::int as lines, sum(l.quantity * l.unit_price) as amount, r.amount as points_per_unit,
     coalesce(m.factor, 1) as factor, m.names as rule, sum(l.quantity * l.unit_price * r.amount * coalesce(m.factor, 1)) as points
@@ -21,4 +21,16 @@ select e.lot_seq, 0, 0, 0, 1, coalesce(b.name, 'bonus ' || b.position), b.amount
 from points.order_earning as e
 inner join points.policy_rule as b on b.version = e.policy_version and b.kind = 'bonus' and b.position = any(e.bonuses)
 where e.member_id = :member_id and e.lot_seq is not null
+union all
+select
+    e.lot_seq, 0, 0, 0, 1,
+    b.activity_count || ' × ' || b.activity
+        || case b.per when 'day' then ' on ' || a.effective_on when 'week' then ' in the week of ' || points.period_from(b.per, a.effective_on)
+            when 'month' then ' in ' || to_char(a.effective_on, 'YYYY-MM') else '' end
+        || coalesce(' (' || b.name || ')', ''),
+    e.points
+from points.activity_earning as e
+inner join points.activity as a on a.activity_no = e.activity_no
+inner join points.policy_rule as b on b.version = e.policy_version and b.kind = 'bonus' and b.position = e.bonus
+where e.member_id = :member_id
 order by lot_seq, lines desc, rule nulls first

@@ -1,4 +1,4 @@
--- Keeps the rejected rows of a redemptions or cancellations file, each with its reason and its text.
+-- Keeps the rejected rows of a redemptions, cancellations or activities file, each with its reason and its text.
 -- Parameters: feed, file_id, header_lines. Locks: the new rows. Idempotence: unique (reason, feed, ref).
 insert into points.finding (reason, feed, ref, member_no, file_id, line, detail)
 select t.reason, :feed, CAST(:file_id AS text) || ':' || t.row_no, nullif(t.member_no, ''), :file_id, t.row_no + :header_lines,

@@ -6,4 +6,6 @@ union all
 select 'redemptions', effective_on, count(*) from points.redemption where state = 'waiting' group by effective_on
 union all
 select 'cancellations', effective_on, count(*) from points.cancellation where state = 'waiting' group by effective_on
+union all
+select 'activities', effective_on, count(*) from points.activity where state = 'waiting' group by effective_on
 order by effective_on, feed

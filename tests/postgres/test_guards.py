@@ -34,7 +34,7 @@ def books(clone):
     ledger = clone().start(expiry={"basis": "calendar", "months": None, "month_day": "01-05"})
     never = {"basis": "none", "months": None}
     ledger.change("2026-01-04", expiry=never, earn={"usable_after_days": 10, "multiplier": [{"factor": "1"}]})
-    ledger.change("2026-01-06", expiry=never)
+    ledger.change("2026-01-06", expiry=never, earn={"bonus": [{"activity": "check_in", "per": "day", "points": 5}]})
     ledger.orders(
         "A1,lapsed,2026-01-01 10:00,tea,1,100",
         "B1,living,2026-01-06 10:00,tea,1,100",
@@ -54,6 +54,8 @@ def books(clone):
         "order_no,member_no,placed_at,sku,quantity,unit_price,store",
         "H1,visitor,2026-01-01 10:00,tea,1,1,web",
     )
+    ledger.members("walker")
+    ledger.activities("W1,walker,check_in,2026-01-06 10:00")
     ledger.close("2026-01-01")
     ledger.rows("SELECT points.hold('held', 50, '2026-01-02', '2026-01-30', 'H1')", login="api")
     ledger.rows("SELECT points.hold('held', 5, '2026-01-02', '2026-01-30', 'H2')", login="api")
@@ -114,8 +116,9 @@ APPEND_ONLY = {  # table: a column to change
     "entry": "reason", "policy_version": "sha256", "policy_rule": "name", "posting_key": "source_ref", "one_use": "ref",
     "seal": "entries", "hold": "points", "hold_lot": "points", "hold_end": "points", "order_line": "quantity",
     "order_earning": "points", "returned_line": "points", "finding": "reason", "feed_file": "name",
-    "feed_total": "rows", "approval": "reason", "book_day": "status", "screen_finding": "facts", "screen_review": "reason",
-    "store_day": "points", "redemption_block": "reason", "redemption_release": "reason",
+    "feed_total": "rows", "activity_earning": "points", "approval": "reason", "book_day": "status",
+    "screen_finding": "facts", "screen_review": "reason", "store_day": "points", "redemption_block": "reason",
+    "redemption_release": "reason",
 }  # fmt: skip
 CHANGES = [
     change.format(table, column)
@@ -626,6 +629,7 @@ def test_no_login_may_delete_or_truncate_and_only_what_waits_may_be_updated(book
         logins=[f"loyalty_{login}" for login in LOGINS],
     )
     assert [tuple(row) for row in held] == [
+        ("loyalty_batch", "activity", "UPDATE"),
         ("loyalty_batch", "member", "UPDATE"),
         ("loyalty_batch", "run", "UPDATE"),
         ("loyalty_batch", "shop_order", "UPDATE"),
@@ -659,8 +663,9 @@ def test_no_function_is_for_everybody_and_powerful_ones_pin_their_search_path(bo
 
 def test_the_actor_is_the_login_that_posted(books):
     assert [tuple(row) for row in books.rows("SELECT DISTINCT source, actor FROM points.entry ORDER BY 1")] == [
-        ("adjustment", "loyalty_batch"), ("cancellation", "loyalty_batch"), ("expiry", "loyalty_batch"),
-        ("order", "loyalty_batch"), ("redemption", "loyalty_batch"), ("return", "loyalty_batch"), ("till", "loyalty_api"),
+        ("activity", "loyalty_batch"), ("adjustment", "loyalty_batch"), ("cancellation", "loyalty_batch"),
+        ("expiry", "loyalty_batch"), ("order", "loyalty_batch"), ("redemption", "loyalty_batch"),
+        ("return", "loyalty_batch"), ("till", "loyalty_api"),
     ]  # fmt: skip
 
 

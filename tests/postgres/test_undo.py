@@ -89,6 +89,20 @@ def test_what_was_earned_is_taken_back_from_its_lot(ledger):
     assert row.totals == row.plan == figures.as_json()
 
 
+def test_the_bonus_of_activities_is_taken_back_and_not_earned_again(ledger):
+    ledger.start(expiry=NEVER, earn={"bonus": [{"activity": "check_in", "count": 2, "per": "week", "points": 50}]})
+    ledger.members("m1")
+    ledger.activities("C1,m1,check_in,2026-01-01 09:00", "C2,m1,check_in,2026-01-02 09:00")
+    ledger.close("2026-01-02")
+
+    undone(ledger, "2026-01-02")
+    ledger.activities("C3,m1,check_in,2026-01-02 10:00", "C4,m1,check_in,2026-01-03 10:00")
+    ledger.close("2026-01-03")
+
+    assert ledger.kinds("m1") == [("earn", 50), ("claw_back", 50)]
+    assert differences(ledger) == []
+
+
 @pytest.mark.parametrize(
     ("spent", "balance", "posted", "waived"),
     [("debt", (0, 60), {"claw_back": 40, "owe": 60}, 0), ("waive", (0, 0), {"claw_back": 40}, 60)],

@@ -138,7 +138,9 @@ def test_an_unknown_name_or_feed_lists_what_there_is():
         FeedRefused, match=r"^uci: there is no such layout: name a TOML file, or .*: uci-online-retail$"
     ):
         load_layout("uci", "orders")
-    with pytest.raises(FeedRefused, match=r"^order: is no feed: choose orders, redemptions, cancellations, members$"):
+    with pytest.raises(
+        FeedRefused, match=r"^order: is no feed: choose orders, redemptions, cancellations, activities, members$"
+    ):
         load_layout(None, "order")
 
 

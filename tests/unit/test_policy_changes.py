@@ -324,6 +324,24 @@ RULES = [  # what, before, after, the changes
         earn(bonus=[{"points": 5, "activity": "check-in"}]),
         {'earn.bonus["check-in"].points': LESS},
     ),
+    *(
+        (
+            f"a bonus for an activity: {key} {old} to {new}",
+            earn(bonus=[{"points": 5, "activity": "check-in", "per": "week"} | ({key: old} if old else {})]),
+            earn(bonus=[{"points": 5, "activity": "check-in", "per": "week"} | {key: new}]),
+            {f'earn.bonus["check-in"].{key}': effect},
+        )
+        for key, old, new, effect in (
+            ("count", 3, 4, LESS),
+            ("count", 3, 2, MORE),
+            ("count", None, 2, LESS),
+            ("count", None, 1, SAME),
+            ("max_times", None, 2, MORE),
+            ("max_times", 3, 2, LESS),
+            ("max_times", None, 1, SAME),
+            ("per", "week", "day", LESS),
+        )
+    ),
     (
         "several multiply",
         earn(stacking="best", multiplier=[JUNE]),

@@ -259,6 +259,32 @@ def test_a_byte_order_mark_does_no_harm(read):
     assert read("\ufeff" + HEAD + RATE) == read(HEAD + RATE)
 
 
+VISIT = '[[earn.bonus]]\npoints = 5\nactivity = "visit"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (VISIT, 'earn.bonus[0]: a bonus for an activity needs per: add per = "day"'),
+        (VISIT + 'per = "year"', 'earn.bonus[0].per = "year": must be "day", "week", "month" or "once"'),
+        (VISIT + 'per = "day"\ncount = 0', "earn.bonus[0].count = 0: must be 1 or more"),
+        (VISIT + 'per = "once"\nmax_times = 2', 'earn.bonus[0]: max_times has no effect with per = "once"'),
+        (VISIT + 'per = "day"\nskus = ["tea"]', "earn.bonus[0]: skus asks for an order, and an activity is none"),
+        (VISIT + 'per = "day"\nmin_order_amount = "5"', "earn.bonus[0]: min_order_amount asks for an order"),
+        (VISIT + 'per = "day"\nfirst_order = false', "earn.bonus[0]: first_order asks for an order"),
+        ("[[earn.bonus]]\npoints = 5\ncount = 3", "earn.bonus[0]: count is for activities: remove it, or add activity"),
+        ('[[earn.bonus]]\npoints = 5\nper = "day"', "earn.bonus[0]: per is for activities"),
+        (
+            VISIT + 'per = "day"\n' + VISIT + 'per = "day"\nstores = ["Leith"]',
+            'earn: two bonuses for activities are called "visit x 1 per day": give each a name of its own',
+        ),
+    ],
+)
+def test_a_bonus_for_an_activity_that_says_too_little_or_too_much_is_refused(refusal, text, sentence):
+    lines = refusal(HEAD + RATE + text)
+    assert [line for line in lines if line.startswith(f"programme.toml: {sentence}")], lines
+
+
 TIERS = '\n[[tier]]\ncode = "{}"\nenter_at = {}\n[[tier]]\ncode = "{}"\nenter_at = {}\n'
 
 
@@ -290,7 +316,6 @@ def test_tiers_that_contradict_each_other_are_refused(refusal, text, sentence):
 
 
 ASKED_FOR = {
-    "earn.bonus.activity": '[[earn.bonus]]\npoints = 5\nactivity = "check-in"',
     "expiry.basis": '[expiry]\nmonths = 1\nbasis = "{}"',
     "expiry.on_change": '[expiry]\non_change = "{}"',
     "expiry.notice.required": "[expiry.notice]\nrequired = true",

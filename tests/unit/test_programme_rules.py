@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from infra.programme import read_programme
-from infra.programme_keys import Conditions, Expiry, ProgrammeFile, Refund, Tiers
+from infra.programme_earning import Conditions
+from infra.programme_keys import Expiry, ProgrammeFile, Refund, Tiers
 from notifications.phrases_of import NoWords, phrases
 from notifications.programme_rules import Example, rules_in_words
 
@@ -64,8 +65,17 @@ name = "Welcome back"
 points = 20
 channels = ["app"]
 [[earn.bonus]]
-points = 1
-activity = "check-in"
+points = 50
+activity = "check_in"
+count = 3
+per = "week"
+stores = ["Leith"]
+[[earn.bonus]]
+name = "Reviewer"
+points = 5
+activity = "review"
+per = "day"
+max_times = 2
 [expiry]
 basis = "calendar"
 month_day = "12-31"

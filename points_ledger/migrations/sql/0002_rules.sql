@@ -7,7 +7,14 @@ alter table policy_rule
     add column tiers text [] collate "C",
     add column groups text [] collate "C",
     add column first_order boolean,
-    add column birthday_month boolean;
+    add column birthday_month boolean,
+    add column activity text collate "C",
+    add column activity_count int,
+    add column per text,
+    add column max_times int,
+    add constraint only_a_bonus_is_for_an_activity check (
+        case when activity is null then num_nonnulls(activity_count, per, max_times) = 0
+            else kind = 'bonus' and activity_count > 0 and per in ('day', 'week', 'month', 'once') and max_times > 0 end);
 comment on column policy_rule.amount is 'points per 1.00 of currency of a rate; factor of a multiplier; points of a bonus';
 
 -- Several multipliers may apply to a line (stacking = multiply): their positions joined by +, 0 = none.

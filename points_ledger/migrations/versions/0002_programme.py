@@ -13,7 +13,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-PARTS = ("rules", "policy", "tiers", "adjustments", "undo", "transfers", "screens")
+PARTS = ("rules", "policy", "tiers", "adjustments", "undo", "transfers", "screens", "activities")
 
 
 def upgrade() -> None:
