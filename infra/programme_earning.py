@@ -54,6 +54,21 @@ class Rate(Conditions):
     """``[[earn.rate]]``: points per 1.00 of currency; the first that matches a line is used."""
 
     points_per_unit: NotNegative
+    spent_from: NotNegative | None = None  # by orders placed before this one; reached is in
+    spent_below: Positive | None = None  # reached is out
+    spent_window: Literal["calendar_year", "rolling_12_months", "anniversary", "lifetime"] | None = None
+
+    @model_validator(mode="after")
+    def _a_band_in_a_window(self) -> Self:
+        """A threshold needs a window, a window a threshold, a band some room."""
+        if self.spent_from is None and self.spent_below is None:
+            if self.spent_window is not None:
+                raise ValueError('spent_window has no effect alone: add spent_from = "500", or remove it')
+        elif self.spent_window is None:
+            raise ValueError('spent_from and spent_below need spent_window: add spent_window = "calendar_year"')
+        elif self.spent_below is not None and self.spent_below <= (self.spent_from or 0):
+            raise ValueError("spent_below is not above spent_from, so no amount lies between: raise it")
+        return self
 
 
 class Multiplier(Conditions):

@@ -21,6 +21,7 @@ CONDITIONS = (
 )  # fmt: skip
 AMOUNTS = ("points_per_unit", "factor", "points")
 LABELS = ("name", "activity", "count", "per", "max_times", "from", "through")
+SPENT = ("spent_from", "spent_below", "spent_window")
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,13 @@ def _promotions(say: Phrases, document: Mapping[str, Any]) -> Iterator[str]:
 
 def _conditions(say: Phrases, rule: Rule, currency: str) -> str:
     for key in rule:
-        if key not in (*CONDITIONS, *AMOUNTS, *LABELS):
+        if key not in (*CONDITIONS, *AMOUNTS, *LABELS, *SPENT):
             raise NoWords(say.lang, f"when.{key}")
-    named = [*_period(say, rule), *(_condition(say, key, rule[key], currency) for key in CONDITIONS if key in rule)]
+    named = [
+        *_period(say, rule),
+        *_spent(say, rule, currency),
+        *(_condition(say, key, rule[key], currency) for key in CONDITIONS if key in rule),
+    ]
     return "".join(say("condition", text=text) for text in named)
 
 
@@ -118,6 +123,15 @@ def _period(say: Phrases, rule: Rule) -> Iterator[str]:
         yield say("when.day" if days["from"] == days["through"] else "when.period", **days)
     elif days:
         yield say(f"when.{next(iter(days))}", **days)
+
+
+def _spent(say: Phrases, rule: Rule, currency: str) -> Iterator[str]:
+    limits = {
+        key: say.money(Decimal(rule[f"spent_{key}"]), currency) for key in ("from", "below") if f"spent_{key}" in rule
+    }
+    if limits:
+        window = say(f"spent.{rule['spent_window']}")
+        yield say(f"spent.{'band' if len(limits) == 2 else next(iter(limits))}", window=window, **limits)
 
 
 def _condition(say: Phrases, key: str, value: Any, currency: str) -> str:

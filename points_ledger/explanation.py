@@ -31,13 +31,14 @@ class Movement:
 
 @dataclass(frozen=True)
 class Earned:
-    """What lines of an order earned under one rate and one multiplier (no name: none)."""
+    """What lines of an order earned under one rate (of a band of spending, or not) and one multiplier (no name: none)."""
 
     lines: int
     amount: Decimal
     points_per_unit: Decimal
     factor: Decimal
     rule: str | None
+    band: str | None
     points: Decimal
 
 
@@ -126,7 +127,7 @@ def explain(connection: Connection, member_no: str, *, as_of: dt.date | None, to
     for row in connection.execute(statement("explain_earnings"), values):
         if row.lot_seq in lots:
             lots[row.lot_seq].earned.append(
-                Earned(row.lines, row.amount, row.points_per_unit, row.factor, row.rule, row.points)
+                Earned(row.lines, row.amount, row.points_per_unit, row.factor, row.rule, row.band, row.points)
             )
     day = as_of or today
     usable = [lot for lot in lots.values() if lot.valid_through is None or day <= lot.valid_through]

@@ -100,12 +100,12 @@ def widens(key: str, before: Any, after: Any, first_day: dt.date | None = None) 
         return Reach.WIDER if more is not key.startswith("exclude_") else Reach.NARROWER
     compared: dict[str, Callable[[Any], Any]] = {
         "from": dt.date.fromisoformat, "through": dt.date.fromisoformat, "min_order_amount": Decimal, "count": int,
-        "max_times": int,
+        "max_times": int, "spent_from": Decimal, "spent_below": Decimal,
     }  # fmt: skip
     if key not in compared:
         return Reach.OTHER
     is_more = compared[key](after) > compared[key](before)
-    return Reach.WIDER if is_more is (key in ("through", "max_times")) else Reach.NARROWER
+    return Reach.WIDER if is_more is (key in ("through", "max_times", "spent_below")) else Reach.NARROWER
 
 
 def _in_effect(key: str, value: Any, first_day: dt.date | None) -> Any:
@@ -114,7 +114,7 @@ def _in_effect(key: str, value: Any, first_day: dt.date | None) -> Any:
         return value or 1
     if key == "from" and value and first_day and dt.date.fromisoformat(value) <= first_day:
         return None
-    if key == "min_order_amount" and value is not None and Decimal(value) == 0:
+    if key in ("min_order_amount", "spent_from") and value is not None and Decimal(value) == 0:
         return None
     return value
 

@@ -117,7 +117,7 @@ def _rule(earned: Earned, lot: ExplainedLot, currency: str) -> str:
         return f"{escape(earned.rule or 'bonus')} → {earned.points.normalize():f} points{once}"
     times = f"{earned.factor.normalize():f} × {escape(earned.rule)}, " if earned.rule else ""
     lines = f"{earned.lines} line{'s' * (earned.lines > 1)}"
-    rate = f"{earned.points_per_unit.normalize():f} a {currency}"
+    rate = f"{earned.points_per_unit.normalize():f} a {currency}" + (f" ({earned.band})" if earned.band else "")
     return f"{times}{earned.amount:,.2f} {currency} at {rate} → {earned.points.normalize():f} points, {lines}"
 
 

@@ -23,7 +23,7 @@ with waiting as materialized (
 terms as materialized (
     -- once a day, not once an order: the version in force, and how long its points live
     select day.effective_on, v.version, v.daily_cap, v.usable_after_days, d.document #>> '{earn,stacking}' as stacking,
-        n.tiers as needs_tier, n.first_order as needs_first_order,
+        n.tiers as needs_tier, n.first_order as needs_first_order, n.spent_windows,
         case when n.tiers then points.tier_on(null, day.effective_on) end as tier_of_all,
         points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through
     from (
@@ -86,6 +86,8 @@ judged as (
             and (r.min_order_amount is null or w.purchase_amount >= r.min_order_amount)
             and (r.tiers is null or facts.tier = any(r.tiers)) and (r.groups is null or r.groups && m.groups)
             and (r.first_order is null or r.first_order = facts.is_first_order)
+            and (r.spent_window is null or facts.spent[array_position(t.spent_windows, r.spent_window)] >= coalesce(r.spent_from, 0))
+            and (r.spent_below is null or facts.spent[array_position(t.spent_windows, r.spent_window)] < r.spent_below)
             and (r.birthday_month is null
                 or r.birthday_month = coalesce(left(m.birthday_md, 2)::int = extract(month from w.effective_on), false))
     ) as fitting
@@ -99,7 +101,27 @@ judged as (
                 select h.tier from points.tier_decision as h
                 where h.member_id = w.member_id and h.held_from <= w.effective_on
                 order by h.decision_no desc limit 1), t.tier_of_all) end as tier,
-            (w.placed_at, w.order_no) = (f.placed_at, f.order_no) as is_first_order
+            (w.placed_at, w.order_no) = (f.placed_at, f.order_no) as is_first_order,
+            -- for each window: what orders placed before bought, less what was given back on days before
+            case when t.spent_windows is not null then array(
+                select greatest(0, bought.amount - given_back.amount)
+                from unnest(t.spent_windows) with ordinality as s (period, place)
+                cross join lateral points.window_from(s.period, w.effective_on, m.joined_on) as since
+                cross join lateral (
+                    select coalesce(sum(x.purchase_amount), 0) as amount from points.shop_order as x
+                    where x.member_id = w.member_id and x.effective_on >= since and (x.placed_at, x.order_no) < (w.placed_at, w.order_no)
+                ) as bought
+                cross join lateral (
+                    select coalesce(sum(r.quantity * l.unit_price), 0) as amount
+                    from points.return_line as b
+                    inner join points.returned_line as r
+                        on r.member_id = b.member_id and r.return_order_no = b.order_no and r.return_line_no = b.line_no
+                    inner join points.order_line as l
+                        on l.member_id = r.member_id and l.order_no = r.order_no and l.line_no = r.line_no
+                    where b.member_id = w.member_id and b.effective_on >= since and b.effective_on < w.effective_on
+                ) as given_back
+                order by s.place
+            ) end as spent
         offset 0
     ) as facts
 ),

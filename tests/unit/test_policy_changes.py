@@ -326,6 +326,28 @@ RULES = [  # what, before, after, the changes
     ),
     *(
         (
+            f"a band of spending: {key} {old} to {new}",
+            earn(
+                rate=[
+                    {"points_per_unit": "2", "spent_window": "lifetime"} | ({key: old} if old else {}),
+                    {"points_per_unit": "1"},
+                ]
+            ),
+            earn(rate=[{"points_per_unit": "2", "spent_window": "lifetime"} | {key: new}, {"points_per_unit": "1"}]),
+            {f"earn.rate[0].{key}": effect},
+        )
+        for key, old, new, effect in (
+            ("spent_from", "500", "400", MORE),
+            ("spent_from", "500", "600", LESS),
+            ("spent_from", "500", "0", MORE),
+            ("spent_below", "500", "600", MORE),
+            ("spent_below", "500", "400", LESS),
+            ("spent_below", None, "400", LESS),
+            ("spent_window", "lifetime", "calendar_year", LESS),
+        )
+    ),
+    *(
+        (
             f"a bonus for an activity: {key} {old} to {new}",
             earn(bonus=[{"points": 5, "activity": "check-in", "per": "week"} | ({key: old} if old else {})]),
             earn(bonus=[{"points": 5, "activity": "check-in", "per": "week"} | {key: new}]),

@@ -259,6 +259,31 @@ def test_a_byte_order_mark_does_no_harm(read):
     assert read("\ufeff" + HEAD + RATE) == read(HEAD + RATE)
 
 
+BAND = '[[earn.rate]]\npoints_per_unit = "2"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('spent_from = "5"', "earn.rate[1]: spent_from and spent_below need spent_window"),
+        ('spent_below = "5"', "earn.rate[1]: spent_from and spent_below need spent_window"),
+        ('spent_window = "lifetime"', "earn.rate[1]: spent_window has no effect alone"),
+        (
+            'spent_from = "5"\nspent_window = "week"',
+            'earn.rate[1].spent_window = "week": must be "calendar_year", "rolling',
+        ),
+        (
+            'spent_from = "5"\nspent_below = "5"\nspent_window = "lifetime"',
+            "earn.rate[1]: spent_below is not above spent_from",
+        ),
+        ('spent_from = "-5"\nspent_window = "lifetime"', 'earn.rate[1].spent_from = "-5": must be zero or more'),
+    ],
+)
+def test_a_band_of_spending_that_is_none_is_refused(refusal, text, sentence):
+    lines = refusal(HEAD + RATE + BAND + text)
+    assert [line for line in lines if line.startswith(f"programme.toml: {sentence}")], lines
+
+
 VISIT = '[[earn.bonus]]\npoints = 5\nactivity = "visit"\n'
 
 

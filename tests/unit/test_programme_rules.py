@@ -40,6 +40,19 @@ points_per_unit = "0.1"
 exclude_skus = ["POST", "DOT"]
 exclude_categories = ["gifts"]
 [[earn.rate]]
+points_per_unit = "0.4"
+spent_from = "500"
+spent_below = "2000"
+spent_window = "calendar_year"
+[[earn.rate]]
+points_per_unit = "0.6"
+spent_from = "2000"
+spent_window = "calendar_year"
+[[earn.rate]]
+points_per_unit = "0.7"
+spent_below = "50"
+spent_window = "lifetime"
+[[earn.rate]]
 points_per_unit = "0.3"
 [[earn.multiplier]]
 factor = "1.25"

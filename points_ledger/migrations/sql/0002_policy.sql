@@ -104,7 +104,8 @@ create function explode_rules(number int) returns void language sql
 set search_path = pg_catalog, points, pg_temp as $$
     insert into policy_rule (
         version, kind, position, name, amount, skus, exclude_skus, categories, exclude_categories, stores, channels, tiers, groups,
-        weekdays, from_on, through_on, min_order_amount, first_order, birthday_month, activity, activity_count, per, max_times)
+        weekdays, from_on, through_on, min_order_amount, first_order, birthday_month, activity, activity_count, per, max_times,
+        spent_from, spent_below, spent_window)
     select
         v.version, kinds.kind, r.position, r.rule ->> 'name', (r.rule ->> kinds.amount)::numeric, texts(r.rule -> 'skus'),
         texts(r.rule -> 'exclude_skus'), texts(r.rule -> 'categories'), texts(r.rule -> 'exclude_categories'),
@@ -112,7 +113,8 @@ set search_path = pg_catalog, points, pg_temp as $$
         texts(r.rule -> 'weekdays')::smallint [], (r.rule ->> 'from')::date, (r.rule ->> 'through')::date,
         (r.rule ->> 'min_order_amount')::numeric, (r.rule ->> 'first_order')::boolean, (r.rule ->> 'birthday_month')::boolean,
         r.rule ->> 'activity', case when r.rule ? 'activity' then coalesce((r.rule ->> 'count')::int, 1) end, r.rule ->> 'per',
-        case when r.rule ? 'activity' then coalesce((r.rule ->> 'max_times')::int, 1) end
+        case when r.rule ? 'activity' then coalesce((r.rule ->> 'max_times')::int, 1) end, (r.rule ->> 'spent_from')::numeric,
+        (r.rule ->> 'spent_below')::numeric, r.rule ->> 'spent_window'
     from policy_version as v
     cross join (values ('rate', 'points_per_unit'), ('multiplier', 'factor'), ('bonus', 'points')) as kinds (kind, amount)
     cross join jsonb_array_elements(coalesce(v.document -> 'earn' -> kinds.kind, '[]')) with ordinality as r (rule, position)

@@ -8,6 +8,12 @@ alter table policy_rule
     add column groups text [] collate "C",
     add column first_order boolean,
     add column birthday_month boolean,
+    add column spent_from numeric,
+    add column spent_below numeric,
+    add column spent_window text,
+    add constraint spent_in_a_window check (
+        (num_nonnulls(spent_from, spent_below) > 0) = (spent_window is not null)
+        and (spent_window is null or kind = 'rate' and spent_window in ('calendar_year', 'rolling_12_months', 'anniversary', 'lifetime'))),
     add column activity text collate "C",
     add column activity_count int,
     add column per text,
@@ -31,7 +37,8 @@ create aggregate product (numeric) (sfunc = numeric_mul, stype = numeric, initco
 
 -- What the statements have to look up only when a version asks for it.
 create view policy_needs as
-select version, bool_or(tiers is not null) as tiers, bool_or(first_order is not null) as first_order
+select version, bool_or(tiers is not null) as tiers, bool_or(first_order is not null) as first_order,
+    array_agg(distinct spent_window) filter (where spent_window is not null) as spent_windows
 from policy_rule
 group by version;
 
