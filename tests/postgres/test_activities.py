@@ -168,11 +168,11 @@ def test_a_late_activity_completes_the_count_of_its_own_week_once(ledger):
     ledger.close("2026-01-12")
     assert earned(ledger) == []
 
-    check_ins(ledger, "2026-01-07 09:00", first=10)  # found later; in the order of time the third is that of the 9th
+    check_ins(ledger, "2026-01-07 09:00", first=30)  # found later; in the order of time the third is that of the 9th
     ledger.close("2026-01-13")
     assert earned(ledger) == [("2026-01-09", 50, "check_in x 3 per week/2026-W02/1")]
 
-    check_ins(ledger, "2026-01-05 08:00", "2026-01-06 08:00", first=20)
+    check_ins(ledger, "2026-01-05 08:00", "2026-01-06 08:00", first=40)
     ledger.close("2026-01-14")
     assert len(earned(ledger)) == 1
 

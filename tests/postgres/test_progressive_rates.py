@@ -79,6 +79,9 @@ def test_returns_of_earlier_days_count_less_at_the_price_that_was_paid_and_those
         "A1,m1,2026-01-01 10:00,tea,2,60",
         "A2,m1,2026-01-02 09:00,mug,1,10",
         "R1,m1,2026-01-02 10:00,tea,-1,1",  # the till wrote another price
+    )
+    events.post(ledger.engine(), through=dt.date(2026, 1, 2), run_id=None, final=False)
+    ledger.orders(
         "A3,m1,2026-01-02 11:00,mug,1,10",
         "A4,m1,2026-01-03 10:00,mug,1,20",  # 120 + 20 - 60 before it
         "A5,m1,2026-01-03 11:00,mug,1,10",  # and with it 100
