@@ -58,7 +58,7 @@ def main() -> None:
         server.dispose()  # a template has no other session
 
         def side(template: str) -> float:
-            engine = server.engine(server.database("round", template=template), "loyalty_batch")
+            engine = server.engine(server.database("round", template=template), "loyalty_batch", connections=2)
             try:
                 return bench_import.ours(engine, path, options.size)
             finally:
