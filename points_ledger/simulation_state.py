@@ -38,8 +38,10 @@ GIVEN: Final[Mapping[str, str | None]] = {
     "return_line": "simulation_return_lines",
     "redemption": "simulation_redemptions",
     "cancellation": "simulation_cancellations",
+    "activity": "simulation_activities",
     "order_line": "simulation_order_lines",
     "order_earning": "simulation_order_earnings",
+    "activity_earning": "simulation_activity_earnings",
     "returned_line": "simulation_returned_lines",
     "finding": "simulation_findings",
     "tier_decision": "simulation_tier_decisions",
@@ -51,6 +53,7 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "return_line": ("is_waiting",),
     "redemption": ("state", "member_id"),
     "cancellation": ("state",),
+    "activity": ("state",),
 }
 # Made anew by the ledger's own functions and triggers, or not needed, with the reason.
 NOT_COPIED: Final[Mapping[str, str]] = {

@@ -41,7 +41,8 @@ seen as materialized (
 ),
 terms as materialized (
     select day.effective_on, v.version, v.usable_after_days,
-        points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through
+        points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through,
+        case when v.idle_months is not null then v.version end as idle_by
     from (
         select x.effective_on, points.version_on(x.effective_on) as version from (select distinct effective_on from seen) as x offset 0
     ) as day
@@ -50,7 +51,7 @@ terms as materialized (
 counted as (
     select
         s.member_id, s.activity_no, s.happened_at, s.effective_on, r.version, r.position, r.rule, r.amount::bigint as points, r.max_times,
-        r.activity_count, points.period_name(r.per, s.effective_on) as period, t.usable_after_days, t.valid_through,
+        r.activity_count, points.period_name(r.per, s.effective_on) as period, t.usable_after_days, t.valid_through, t.idle_by,
         row_number() over (
             partition by s.member_id, r.rule, r.per, points.period_from(r.per, s.effective_on) order by s.happened_at, s.activity_no
         ) as place
@@ -103,16 +104,16 @@ placed as (
 posted as (
     insert into points.entry (
         member_id, seq, book_date, effective_on, journal_id, kind, points, lot_seq, lot_remaining_after, balance_after,
-        debt_after, usable_from, valid_through, policy_version, run_id, source, source_ref)
+        debt_after, usable_from, valid_through, idle_by, policy_version, run_id, source, source_ref)
     select
         member_id, earn_seq, book_date, effective_on, journal_id, 'earn', points, earn_seq, points,
-        balance + upto - repaid_before, debt - repaid_before, effective_on + usable_after_days, valid_through, version,
+        balance + upto - repaid_before, debt - repaid_before, effective_on + usable_after_days, valid_through, idle_by, version,
         CAST(:run_id AS bigint), 'activity', ref
     from placed
     union all
     select
         member_id, earn_seq + 1, book_date, effective_on, journal_id, 'repay', repay, earn_seq, points - repay,
-        balance + upto - repaid_after, debt - repaid_after, null, null, version, CAST(:run_id AS bigint), 'activity', ref
+        balance + upto - repaid_after, debt - repaid_after, null, null, null, version, CAST(:run_id AS bigint), 'activity', ref
     from placed
     where repay > 0
 ),

@@ -25,7 +25,8 @@ terms as materialized (
     select day.effective_on, v.version, v.daily_cap, v.usable_after_days, d.document #>> '{earn,stacking}' as stacking,
         n.tiers as needs_tier, n.first_order as needs_first_order, n.spent_windows,
         case when n.tiers then points.tier_on(null, day.effective_on) end as tier_of_all,
-        points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through
+        points.valid_through(day.effective_on, v.expiry_basis, v.expiry_months, v.round_up_to, v.month_day) as valid_through,
+        case when v.idle_months is not null then v.version end as idle_by
     from (
         select x.effective_on, points.version_on(x.effective_on) as version
         from (select distinct effective_on from waiting) as x
@@ -76,7 +77,7 @@ first_orders as materialized (
     where exists (select from terms where needs_first_order)
 ),
 judged as (
-    select w.*, t.version, t.stacking, t.daily_cap, t.usable_after_days, t.valid_through, array(
+    select w.*, t.version, t.stacking, t.daily_cap, t.usable_after_days, t.valid_through, t.idle_by, array(
         select r.rule_no
         from rules as r
         where r.version = t.version
@@ -251,17 +252,17 @@ placed as (
 posted as (
     insert into points.entry (
         member_id, seq, book_date, effective_on, journal_id, kind, points, lot_seq, lot_remaining_after, balance_after,
-        debt_after, usable_from, valid_through, policy_version, run_id, source, source_ref)
+        debt_after, usable_from, valid_through, idle_by, policy_version, run_id, source, source_ref)
     select
         member_id, earn_seq, book_date, effective_on, journal_id, 'earn', points, earn_seq, points,
-        balance + upto - repaid_before, debt - repaid_before, effective_on + usable_after_days, valid_through, version,
+        balance + upto - repaid_before, debt - repaid_before, effective_on + usable_after_days, valid_through, idle_by, version,
         CAST(:run_id AS bigint), 'order', order_no
     from placed
     where points > 0
     union all
     select
         member_id, earn_seq + 1, book_date, effective_on, journal_id, 'repay', repay, earn_seq, points - repay,
-        balance + upto - repaid_after, debt - repaid_after, null, null, version, CAST(:run_id AS bigint), 'order', order_no
+        balance + upto - repaid_after, debt - repaid_after, null, null, null, version, CAST(:run_id AS bigint), 'order', order_no
     from placed
     where repay > 0
     returning points, kind
