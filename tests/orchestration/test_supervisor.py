@@ -205,12 +205,12 @@ def test_an_overdue_night_is_told_once_with_its_consequence_and_runbook(up):
     watch = Watch(up.api)
     later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=27)
 
-    findings = [finding for finding in watch.sweep(later) if "has not succeeded" in finding]
+    findings = [finding for finding in watch.sweep(later) if "close_night has not succeeded" in finding]
 
     assert len(findings) == 1
     assert "flows.night.close_night" in findings[0]
     assert "docs/howto/rerun-a-night.md" in findings[0]
-    assert [finding for finding in watch.sweep(later) if "has not succeeded" in finding] == []
+    assert [finding for finding in watch.sweep(later) if "close_night has not succeeded" in finding] == []
 
 
 def test_what_an_operator_paused_stays_paused_through_down_and_up(up):
