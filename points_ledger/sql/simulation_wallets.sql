@@ -3,7 +3,7 @@
 -- Locks: none. Idempotence: a read.
 select
     w.member_id, coalesce(e.balance_after, 0) as balance, 0 as held, coalesce(e.debt_after, 0) as debt, coalesce(e.seq, 0) as seq,
-    coalesce(e.book_date, '-infinity') as last_book, a.active_on
+    coalesce(e.book_date, '-infinity') as last_book, a.active_on, false as is_blocked
 from points.wallet as w
 left join points.last_activities(CAST(:first AS date)) as a on a.member_id = w.member_id
 inner join points.member as m on m.member_id = w.member_id
