@@ -19,8 +19,13 @@ with due as (
         from (
             select y.lot_seq, y.remaining, points.last_day(y.valid_through, w.active_on, y.idle_by) as last_day
             from points.lot as y
-            where y.member_id = m.member_id and y.is_open and y.held = 0
-                and (y.valid_through <= :closed or (y.idle_by is not null and points.idle_through(w.active_on, y.idle_by) <= :closed))
+            where y.member_id = m.member_id and y.is_open and y.held = 0 and y.valid_through <= :closed
+            union all
+            select y.lot_seq, y.remaining, points.last_day(y.valid_through, w.active_on, y.idle_by)
+            from points.lot as y
+            where (select min(idle_months) from points.policy) is not null  -- or none of the member's lots is looked at
+                and y.member_id = m.member_id and y.is_open and y.held = 0 and y.idle_by is not null
+                and coalesce(y.valid_through > :closed, true) and points.idle_through(w.active_on, y.idle_by) <= :closed
         ) as x
         window so_far as (order by x.last_day, x.lot_seq rows unbounded preceding)
     ) as l

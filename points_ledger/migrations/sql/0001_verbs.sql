@@ -156,7 +156,8 @@ language sql stable as $$
     from points.wallet w
     join points.lot l on l.member_id = w.member_id and l.is_open and l.held = 0 and l.idle_by is not null
     -- three days more, because months clamp: a month after 31 January is 28 February
-    where w.active_on <= closed - make_interval(months => (select min(idle_months) from points.policy)) + interval '3 days'
+    where (select min(idle_months) from points.policy) is not null  -- or nobody is looked at
+        and w.active_on <= closed - make_interval(months => (select min(idle_months) from points.policy)) + interval '3 days'
         and w.balance > 0
         and coalesce(l.valid_through > closed, true) and points.idle_through(w.active_on, l.idle_by) <= closed
 $$;
