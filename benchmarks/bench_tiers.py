@@ -32,11 +32,12 @@ insert into points.entry (member_id, seq, book_date, effective_on, journal_id, p
 
 def night(engine: Engine, admin: Engine, day: dt.date, *, round_: int, one_in: int, touched: int) -> float:
     """Let one member in so many earn on a day, then review; milliseconds of the review."""
+    # before, not between: a night's posting has written to these members' pages when their review comes
+    kit.execute(admin, "CHECKPOINT")
     with admin.begin() as connection:
         connection.execution_options(no_parameters=True).exec_driver_sql(
             EARNED.format(day=day, round=round_, one_in=one_in)
         )
-    kit.execute(admin, "CHECKPOINT")
     with kit.stopwatch() as seconds:
         reviewed = tiers.review(engine, day=day, run_id=None)
         taken = seconds()
