@@ -21,6 +21,7 @@
     ├── CoolingOff              PL032
     ├── AboveTransferLimit      PL033
     ├── AboveOwnLimit           PL034   more than this login may propose
+    ├── LastProvenBackup        PL050   the newest proven backup stays
     ├── PeriodNotSimulated      days that the ledger does not hold whole
     ├── RedemptionsBlocked      PL040
     ├── OwnCase                 PL041   a block or a finding that another login has to decide about
@@ -132,6 +133,10 @@ class AboveOwnLimit(LedgerError):
     """This login may not propose that many points."""
 
 
+class LastProvenBackup(LedgerError):
+    """The newest proven backup is not removed."""
+
+
 class PeriodNotSimulated(LedgerError):
     """That period cannot be simulated."""
 
@@ -218,6 +223,7 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "PL034": AboveOwnLimit,
     "PL040": RedemptionsBlocked,
     "PL041": OwnCase,
+    "PL050": LastProvenBackup,
     "42501": NotAllowed,
 }
 _BY_CONSTRAINT: dict[str | None, type[LedgerError]] = {"four_eyes": SamePerson, "another_login_releases": OwnCase}

@@ -49,6 +49,12 @@ def totals(connection: Connection, *, through: dt.date | None = None) -> dict[st
     }
 
 
+def control_totals(connection: Connection) -> dict[str, Any]:
+    """What a copy of the ledger must have too, in a few scans: points by kind, wallets, every member's balance."""
+    figures = dict(connection.execute(statement("control_totals")).one()._mapping)
+    return {**figures, "wallet_sha256": wallet_sha256(connection)}
+
+
 def balances(connection: Connection, *, as_of: dt.date | None = None) -> Iterator[tuple[str, int, int]]:
     """``(member_no, balance, debt)`` of every member with an entry booked by ``as_of``, by member_no as bytes."""
     name = "balances" if as_of is None else "balances_as_of"

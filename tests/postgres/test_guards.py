@@ -76,6 +76,7 @@ def books(clone):
     ledger.rows("SELECT points.block_redemptions('lapsed', 'looked into it')", login="batch")
     ledger.rows("SELECT points.release_redemptions('lapsed', 'looked into it')", login="approver")
     ledger.rows("SELECT points.remember_contacts('{living}', ARRAY[sha256('key and contact')])", login="batch")
+    ledger.rows("INSERT INTO points.backup_event (backup_id, what) VALUES (gen_random_uuid(), 'begun')", login="batch")
     return ledger
 
 
@@ -119,6 +120,7 @@ APPEND_ONLY = {  # table: a column to change
     "feed_total": "rows", "activity_earning": "points", "approval": "reason", "book_day": "status",
     "screen_finding": "facts", "screen_review": "reason", "store_day": "points", "redemption_block": "reason",
     "redemption_release": "reason",
+    "backup_event": "message",
 }  # fmt: skip
 CHANGES = [
     change.format(table, column)
@@ -457,6 +459,14 @@ def test_an_entry_of_nobody_is_refused(books, before):
     assert everything(books) == before
 
 
+def test_an_event_of_a_backup_is_of_a_known_kind(books, before):
+    statement = "ALTER TABLE points.backup_event DISABLE TRIGGER guard"
+    insert_one = "INSERT INTO points.backup_event (backup_id, what) VALUES (gen_random_uuid(), 'lost')"
+    assert refusal(books, "admin", statement, insert_one) == ("23514", "backup_event_what_check")
+    assert refusal(books, "batch", insert_one)[0] == "PL009"
+    assert everything(books) == before
+
+
 def test_an_entry_that_does_not_continue_is_refused_in_a_replication_session_too(books, before):
     row = honest(wallet_of(books, "living"), "spend", 10, 1, balance_after=1)
     assert refusal(books, "admin", "SET LOCAL session_replication_role = replica", insert([row]))[0] == "PL010"
@@ -505,7 +515,7 @@ def test_a_day_that_is_closed_stays_closed(books, before):
 
 # Privileges -----------------------------------------------------------------------------------------------------------
 
-LOGINS = ("api", "batch", "support", "auditor", "approver")
+LOGINS = ("api", "batch", "support", "auditor", "approver", "backup")
 VERBS = {"spend", "transfer", "bind_members", "unbind", "hold", "capture", "release"}
 READ_ONLY = "25006"
 ONE_ENTRY = entry()
@@ -545,6 +555,14 @@ FORBIDDEN = [
             " NULL, NULL, NULL, NULL)", "42501"),
     ("api", "SELECT points.open_lot(1, 5, 'earn', '2026-01-07', '2026-01-07', gen_random_uuid(), 'a', 'b', NULL,"
             " '2026-01-07', NULL, NULL, NULL, NULL)", "42501"),
+    ("batch", "INSERT INTO points.backup_event (actor) VALUES ('somebody else')", "42501"),
+    ("batch", "INSERT INTO points.backup_event (recorded_at) VALUES ('2020-01-01')", "42501"),
+    ("auditor", "INSERT INTO points.backup_event (what) VALUES ('begun')", READ_ONLY),
+    ("support", "SELECT * FROM points.backup", "42501"),
+    ("backup", ONE_ENTRY, READ_ONLY),
+    ("backup", "INSERT INTO points.backup_event (what) VALUES ('begun')", READ_ONLY),
+    ("backup", "SELECT points.approve(1)", "42501"),
+    ("backup", "SELECT points.spend('living', 1, '2026-01-07', 'till', 'X')", "42501"),
     ("auditor", ONE_ENTRY, READ_ONLY),
     ("auditor", "UPDATE points.wallet SET balance = 0", READ_ONLY),
     ("auditor", "DELETE FROM points.finding", READ_ONLY),
