@@ -12,7 +12,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 from infra import embedded
 from infra.settings import Settings
 
-Login = Literal["admin", "batch", "api", "auditor", "approver"]
+Login = Literal["admin", "batch", "api", "auditor", "approver", "backup"]
 
 EMBEDDED_ROLES: Final[dict[Login, str]] = {
     "admin": "postgres",
@@ -20,6 +20,7 @@ EMBEDDED_ROLES: Final[dict[Login, str]] = {
     "api": "loyalty_api",
     "auditor": "loyalty_auditor",
     "approver": "loyalty_approver",
+    "backup": "loyalty_backup",
 }
 DRIVER: Final = "postgresql+psycopg2"
 
@@ -96,5 +97,6 @@ def _own_settings(settings: Settings) -> dict[str, SecretStr]:
         "api": settings.api_database_url,
         "auditor": settings.auditor_database_url,
         "approver": settings.approver_database_url,
+        "backup": settings.backup_database_url,
     }
     return {login: url for login, url in urls.items() if url is not None}

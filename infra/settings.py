@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     api_database_url: SecretStr | None = None
     auditor_database_url: SecretStr | None = None
     approver_database_url: SecretStr | None = None
+    backup_database_url: SecretStr | None = None
     connections: Annotated[int, Field(ge=1, le=64)] = 2
 
     prefect_host: str = "127.0.0.1"
@@ -65,6 +66,13 @@ class Settings(BaseSettings):
 
     contact_key: Annotated[SecretStr, Field(min_length=32)] | None = None
 
+    backup_keys: Annotated[Path | None, AfterValidator(lambda path: path and path.expanduser().absolute())] = None
+    backup_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")] = "backups"
+    backup_keep_daily: Annotated[int, Field(ge=1)] = 7
+    backup_keep_weekly: Annotated[int, Field(ge=0)] = 5
+    backup_keep_monthly: Annotated[int, Field(ge=0)] = 13
+    postgres_tools: Path | None = None
+
     smtp_url: SecretStr | None = None
     smtp_port: Port = 2525
 
@@ -88,6 +96,11 @@ def settings() -> Settings:
         # Pydantic's own text repeats the rejected input, which may be a password.
         lines = (f"{PREFIX}{str(e['loc'][0]).removeprefix(PREFIX).upper()}: {e['msg']}" for e in error.errors())
         raise InvalidSettings("; ".join(lines)) from None
+
+
+def inherited(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a program that is none of ours: what this process has, and ``extra``."""
+    return dict(os.environ) | dict(extra)
 
 
 def child_environment(settings: Settings, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -3,7 +3,10 @@
 import datetime as dt
 import io
 import os
+import socket
+import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,8 +17,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine, Row, make_url, text
 
-from infra import schema
+from infra import embedded, schema
+from infra.embedded import StorageAccess
 from infra.programme import check_programme
+from infra.settings import Settings
 from points_ledger import activities, feeds, members, night, orders, redemptions
 from points_ledger.policy import policy_on, store_version
 
@@ -277,3 +282,50 @@ def _maintain(server_url: sa.URL, sql: str) -> None:
     with engine.connect() as connection:
         connection.execute(text(sql))
     engine.dispose()
+
+
+@dataclass
+class Storage:
+    """A real S3 server of this session: ``access`` to a fresh bucket, ``folder`` where its objects are files."""
+
+    access: StorageAccess
+    folder: Path
+    command: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        """Start it again after ``process.kill()``, at the same address."""
+        self.process = subprocess.Popen(
+            self.command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        port = make_url(str(self.access.endpoint_url)).port
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, "the S3 server did not start"
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it, hard."""
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    """``rclone serve s3`` on a free port, as ``loyalty up`` runs it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    chosen = Settings(home=tmp_path / "storage", s3_port=port)
+    access = embedded.storage_access(chosen)
+    environment = os.environ | embedded.storage_environment(chosen)
+    command = embedded.storage_command(chosen)
+    made = Storage(access, chosen.home / "s3" / access.bucket, command, environment, None)  # type: ignore[arg-type]
+    made.start()
+    yield made
+    made.stop()
