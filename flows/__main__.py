@@ -25,6 +25,8 @@ COMMANDS = {
     "verify": "figures",
     "check": "checks",
     "findings": "checks",
+    "backup": "backup",
+    "restore": "restore",
     "demo": "demo",
 }
 

@@ -63,7 +63,7 @@ DEPLOYMENTS: Final = (
         overdue_after_hours=26,
         owner="ledger",
         description="Close every business date that is over, in order: feeds, checks, close and seal, tiers, expiry, "
-        "notices, backup. Safe to start again at any time: what is done stays done.",
+        "notices. Safe to start again at any time: what is done stays done.",
         consequence="The day stays open: nothing expires, tiers do not move, no notices go out. The next night "
         "catches up in order; members lose nothing meanwhile.",
         runbook="docs/howto/rerun-a-night.md",
@@ -81,6 +81,30 @@ DEPLOYMENTS: Final = (
         consequence="What went wrong outside of what the nights touched is found later. Members lose nothing by it.",
         runbook="docs/howto/handle-a-finding.md",
         tags=("checks",),
+    ),
+    Deployment(
+        entrypoint="flows.backup.back_up_ledger",
+        name="every-night",
+        cron="30 2 * * *",
+        overdue_after_hours=26,
+        owner="operations",
+        description="Back the ledger up into the bucket, encrypted and signed, and remove the backups that retention no longer "
+        "keeps. Safe to start again.",
+        consequence="What was posted since the last good backup is lost if the database is.",
+        runbook="docs/howto/restore.md",
+        tags=("backup",),
+    ),
+    Deployment(
+        entrypoint="flows.drill.drill_restore",
+        name="every-week",
+        cron="30 5 * * 0",
+        overdue_after_hours=240,
+        owner="operations",
+        description="Restore the newest backup into a scratch Postgres, verify every wallet, lot and seal, and compare the totals "
+        "with those of the moment that was backed up. Nothing in the ledger is touched.",
+        consequence="Nobody knows whether the backups can be restored. Retention stops removing old ones.",
+        runbook="docs/howto/restore.md",
+        tags=("backup",),
     ),
     Deployment(
         entrypoint="flows.orders.import_orders",

@@ -1,5 +1,6 @@
 """What can be wrong with what a person gave us: files, programmes, settings."""
 
+from infra.backup_refusals import BackupRefused
 from infra.cluster import ClusterFailed
 from infra.database import MissingDatabaseUrl
 from infra.embedded import IncompleteStorage
@@ -9,3 +10,4 @@ from infra.settings import InvalidSettings
 
 INPUT_REFUSED = (FeedRefused, ProgrammeRefused)
 SETTINGS_REFUSED = (ClusterFailed, IncompleteStorage, InvalidSettings, MissingDatabaseUrl)
+BACKUP_REFUSED = (BackupRefused,)

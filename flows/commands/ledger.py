@@ -2,6 +2,7 @@
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from flows.commands.options import as_json
 from flows.commands.refusals import plainly
 from tasks import ledger
+from tasks.backup_standing import backup_standing
 from tasks.services import upcoming_night
 
 
@@ -30,8 +32,10 @@ def init(programme: Path) -> None:
 def status(*, machine: bool) -> None:
     """Show the last closed day, what waits, what failed, and the next run."""
     with plainly():
-        standing = ledger.read_standing(dt.datetime.now(dt.UTC))
+        now = dt.datetime.now(dt.UTC)
+        standing = ledger.read_standing(now)
         upcoming = upcoming_night()
+        kept = backup_standing(now)
     if standing.policy is None:
         raise click.ClickException("There is no programme yet: run loyalty init --programme FILE.")
     if machine:
@@ -49,6 +53,7 @@ def status(*, machine: bool) -> None:
                     "screens_open": standing.screened,
                     "members_blocked": standing.blocked,
                     "next_night": upcoming,
+                    "backup": kept,
                 }
             )
         )
@@ -58,6 +63,8 @@ def status(*, machine: bool) -> None:
     closed = standing.last_closed or "none yet"
     console.print(f"Last closed day   {closed}   ({standing.outstanding:,} points outstanding, {standing.debt:,} owed)")
     console.print(f"Next night        {upcoming or 'no service is running: loyalty up --detach'}")
+    console.print(f"Newest backup     {_backup_line(kept)}")
+    console.print(f"Last drill        {_drill_line(kept)}")
     for run in standing.stopped:
         console.print(
             f"[red]{run['status']}[/]  run {run['run_id']} {run['job']} {run['business_date']}: {run['message'] or ''}"
@@ -80,3 +87,17 @@ def status(*, machine: bool) -> None:
     if standing.screened or standing.blocked:
         found = ", ".join(f"{screen} {count:,}" for screen, count in standing.screened.items()) or "nothing open"
         console.print(f"Fraud screens     {found}; {standing.blocked:,} members blocked (loyalty screens list --open)")
+
+
+def _backup_line(kept: dict[str, Any]) -> str:
+    if kept["taken_at"] is None:
+        return "[red]none[/]: loyalty backup keys generate, then loyalty backup run"
+    line = f"{kept['taken_at']:%Y-%m-%d %H:%M} UTC: what was posted in the {kept['age_hours']:.1f} h since is in no backup (RPO)"
+    return f"[red]{line}[/]" if kept["is_late"] else line
+
+
+def _drill_line(kept: dict[str, Any]) -> str:
+    if kept["proven_at"] is None:
+        return "[red]none[/]: no backup is proven; loyalty backup drill"
+    line = f"{kept['proven_at']:%Y-%m-%d %H:%M} UTC: restored and proven in {kept['drill_seconds']:.0f} s (RTO)"
+    return f"[red]{line}[/]" if kept["is_unproven"] else line

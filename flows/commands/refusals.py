@@ -9,7 +9,7 @@ import click
 from sqlalchemy.exc import OperationalError
 
 from points_ledger.errors import GateFailed, LedgerError, WaitsForPerson
-from tasks.refusals import INPUT_REFUSED, SETTINGS_REFUSED
+from tasks.refusals import BACKUP_REFUSED, INPUT_REFUSED, SETTINGS_REFUSED
 
 STOPPED = (GateFailed, WaitsForPerson)
 
@@ -23,6 +23,8 @@ def plainly() -> Iterator[None]:
         _end(str(stop), 1)
     except (*INPUT_REFUSED, *SETTINGS_REFUSED, LedgerError) as refusal:
         _end(str(refusal), 2)
+    except BACKUP_REFUSED as refusal:
+        _end(str(refusal), 1)
     except OperationalError as error:
         _end(f"The ledger cannot be reached or is short of resources: {str(error.orig).strip()}", 1)
 

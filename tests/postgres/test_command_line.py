@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 HEADER = b"order_no,member_no,placed_at,sku,quantity,unit_price\n"
 ROOT = Path(__file__).parent.parent.parent
@@ -28,9 +29,10 @@ def loyalty(ledger, tmp_path):
         "COLUMNS": "200",
     }
 
-    def run(*words, cwd=ROOT):
+    def run(*words, cwd=ROOT, more=None):
         done = subprocess.run(
-            [sys.executable, "-m", "flows", *map(str, words)], env=environment, cwd=cwd, capture_output=True, text=True, timeout=600
+            [sys.executable, "-m", "flows", *map(str, words)], env=environment | (more or {}), cwd=cwd, capture_output=True,
+            text=True, timeout=600,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
 
@@ -198,6 +200,8 @@ def test_every_command_helps_with_an_example(loyalty):
         "verify",
         "check",
         "findings",
+        "backup",
+        "restore",
         "demo",
     ):
         code, out, _ = loyalty(command, "--help")
@@ -313,3 +317,60 @@ def test_a_members_file_with_contacts_needs_a_key(loyalty, shop):
     (shop / "members.csv").write_text("member_no,contact\nH1,someone@b.example\n")
     code, _, error = loyalty("import", "members", shop / "members.csv")
     assert (code, "set LOYALTY_CONTACT_KEY" in error, "someone" in error) == (2, True, False)
+
+
+def test_backups_are_taken_listed_proven_and_restored_by_command(loyalty, shop, ledger, storage):
+    access = storage.access
+    more = {
+        "LOYALTY_S3_ENDPOINT_URL": access.endpoint_url,
+        "LOYALTY_S3_ACCESS_KEY_ID": access.access_key_id,
+        "LOYALTY_S3_SECRET_ACCESS_KEY": access.secret_access_key,
+        "LOYALTY_BACKUP_DATABASE_URL": ledger.url.set(username="loyalty_backup").render_as_string(hide_password=False),
+    }
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+    loyalty("import", "orders", shop / "orders.csv")
+    loyalty("close", "--through", "2026-09-04")
+
+    def command(*words):
+        return loyalty(*words, more=more)
+
+    code, _, error = command("backup", "run")
+    assert (code, "loyalty backup keys generate" in error) == (1, True)
+    assert "none" in loyalty("status")[1]
+    assert command("backup", "keys", "generate")[0] == 0
+    assert command("backup", "keys", "generate")[0] == 1
+    assert command("backup", "run")[0] == 0
+    assert command("backup", "verify")[0] == 0
+    [row] = json.loads(command("backup", "list", "--json")[1])
+    assert row["state"] == "complete"
+    code, out, _ = command("backup", "prune")
+    assert (code, "no backup is proven" in out) == (0, True)
+    evidence = json.loads(command("backup", "drill", "--json")[1])
+    assert (evidence["backup_id"], evidence["passed"]) == (row["backup_id"], True)
+    assert [one["backup_id"] for one in json.loads(command("backup", "list", "--bucket", "--json")[1])] == [
+        row["backup_id"]
+    ]
+    kept = json.loads(loyalty("status", "--json")[1])["backup"]
+    assert (kept["is_late"], kept["is_unproven"], kept["drill_seconds"]) == (False, False, evidence["seconds"])
+    assert "restored and proven in" in loyalty("status")[1]
+
+    code, _, error = command("restore", "--to", ledger.url.render_as_string(hide_password=False))
+    assert (code, "is not empty" in error) == (1, True)
+    name = f"{ledger.url.database}_copy"
+    server = sa.create_engine(ledger.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE template0"))
+        try:
+            copy = ledger.url.set(database=name).render_as_string(hide_password=False)
+            code, out, _ = command("restore", "--to", copy, "--dry-run")
+            assert (code, "Nothing was changed." in out) == (0, True)
+            code, out, _ = command("restore", "--to", copy, "--at", row["backup_id"][:8])
+            assert (code, "every wallet, lot and seal agrees" in out) == (0, True)
+            there = {"LOYALTY_DATABASE_URL": copy, "LOYALTY_BACKUP_DATABASE_URL": copy}
+            assert loyalty("totals", "--json", more=there)[1] == loyalty("totals", "--json")[1]
+            assert [one["state"] for one in json.loads(loyalty("backup", "list", "--json", more=there)[1])] == [
+                "complete"
+            ]
+        finally:
+            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
