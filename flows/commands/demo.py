@@ -87,13 +87,27 @@ def demo(programme: Path) -> None:
         console.print(
             f"\n[bold]8[/] loyalty verify: {looked_at.entries:,} entries rebuilt, {looked_at.seals} seals recomputed: {proof}"
         )
+        console.print(
+            "[bold]9[/] A backup, restored to be proven: loyalty backup run, loyalty backup drill, loyalty restore"
+        )
+        copy = steps.back_up_and_restore()
+        if copy:
+            answer = "every wallet, lot and seal agrees" if not copy.differences else f"{copy.differences} DIFFERENCES"
+            console.print(
+                f"  the backup      {copy.backup_id}: {copy.stored_bytes:,} bytes in S3, compressed, encrypted and signed\n"
+                f"  the drill       restored it into a scratch Postgres and proved it in {copy.drill_seconds:.0f} s\n"
+                f"  a copy          database {steps.COPY}: {copy.entries:,} entries, {copy.seals} seals: {answer};"
+                f" the totals are {'the same' if copy.has_same_totals else 'NOT THE SAME'}"
+            )
+        else:
+            console.print("  left out on a database server of yours; see docs/howto/restore.md")
     console.print(
         f"\n[bold green]Done in {time.monotonic() - began:.0f} s.[/] Look at:\n"
         f"  Prefect UI      {steps.ui()}\n  the night's run {steps.page(run_id)}\n  its artifacts   {steps.ui()}/artifacts\n"
         f"  the shop files  {steps.shop_folder()}\n"
         "Try: loyalty status, loyalty totals, loyalty close --dry-run. End it with: make demo-stop (or loyalty down)"
     )
-    if differences:
+    if differences or (copy and (copy.differences or not copy.has_same_totals)):
         raise SystemExit(1)
 
 
