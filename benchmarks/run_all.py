@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 QUICK = {
     "bench_expiry.py": ["--size", "1000", "--rounds", "4"],
     "bench_spend.py": ["--size", "1000", "--rounds", "2", "--seconds", "1"],
+    "bench_backup.py": ["--size", "1000", "--rounds", "1"],
     "bench_import.py": ["--size", "20000", "--rounds", "1"],
     "bench_checks.py": ["--size", "300", "--rounds", "1"],
     "bench_million.py": ["--members", "5000"],
