@@ -328,6 +328,19 @@ def test_a_part_that_changed_is_found_by_verify_and_by_the_drill_and_restores_no
     recovers(shop, vault)
 
 
+def test_a_restore_that_stops_near_its_end_leaves_the_database_empty(bulk, vault, storage):
+    manifest = take(bulk, vault, part_bytes=1 << 16)
+    flip(stored_part(storage, manifest, len(manifest["content"]["parts"])))
+    time.sleep(1.1)  # as above
+    with empty_database(bulk) as engine:
+        written = []
+        prefix, tools = vault.prefix(manifest["backup_id"]), postgres_tools.tools(manifest["tool_major"])
+        with pytest.raises(BackupDamaged):
+            restoring.restore(manifest, prefix, vault.store, vault.keys.identities(), engine, tools, written.append)
+        assert sum(written) > 3_000_000
+        restoring.require_empty(engine)
+
+
 def test_a_manifest_that_was_changed_moved_or_signed_by_others_is_not_believed(shop, vault, tmp_path):
     manifest, other = take(shop, vault), take(shop, vault)
     name = vault.prefix(manifest["backup_id"]) + backup_manifest.NAME
