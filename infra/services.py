@@ -201,7 +201,7 @@ def _follow(
 def _move_schedules(settings: Settings, found: Services, time_zone: str, say: Callable[[str], None]) -> int:
     if time_zone == found.time_zone or not found.ready:
         return 0
-    command = [sys.executable, "-P", "-m", "infra.deployments", "--time-zone", time_zone]
+    command = [sys.executable, "-P", "-m", "infra.registration", "--time-zone", time_zone]
     done = subprocess.run(command, env=prefect_api.environment(settings), capture_output=True, text=True)
     if done.returncode:
         say(f"The schedules could not be moved to {time_zone} time:\n{done.stderr}")

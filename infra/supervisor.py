@@ -93,7 +93,7 @@ class Supervisor:
             address = ["--host", self.settings.prefect_host, "--port", str(self.settings.prefect_port)]
             self._spawn("server", _python("prefect", "server", "start", *address), environment)
         # Both import what they need while the server does, and wait for it: a third of the whole start.
-        self._spawn("registration", _python("infra.deployments", "--time-zone", self.time_zone), environment)
+        self._spawn("registration", _python("infra.registration", "--time-zone", self.time_zone), environment)
         self._spawn("worker", _python("infra.worker", "--name", self.worker), environment)
         self._wait_for("the Prefect server", self.api.is_ready)
         self._progress("The Prefect server answers")
