@@ -22,6 +22,9 @@
     ├── AboveTransferLimit      PL033
     ├── AboveOwnLimit           PL034   more than this login may propose
     ├── LastProvenBackup        PL050   the newest proven backup stays
+    ├── OpenFindings            PL040   a month is closed while findings are open that stop
+    ├── OwnMonth                PL041   the login that closed a month signs it
+    ├── MonthDeviates           a month whose report does not agree is not closed
     ├── PeriodNotSimulated      days that the ledger does not hold whole
     ├── RedemptionsBlocked      PL040
     ├── OwnCase                 PL041   a block or a finding that another login has to decide about
@@ -137,6 +140,18 @@ class LastProvenBackup(LedgerError):
     """The newest proven backup is not removed."""
 
 
+class OpenFindings(LedgerError):
+    """A month is not closed while the checks have findings that stop: see loyalty findings --open."""
+
+
+class OwnMonth(LedgerError):
+    """Nobody signs a month that they closed themselves."""
+
+
+class MonthDeviates(LedgerError):
+    """A month that does not agree is neither closed nor signed."""
+
+
 class PeriodNotSimulated(LedgerError):
     """That period cannot be simulated."""
 
@@ -224,6 +239,8 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "PL040": RedemptionsBlocked,
     "PL041": OwnCase,
     "PL050": LastProvenBackup,
+    "PL040": OpenFindings,
+    "PL041": OwnMonth,
     "42501": NotAllowed,
 }
 _BY_CONSTRAINT: dict[str | None, type[LedgerError]] = {"four_eyes": SamePerson, "another_login_releases": OwnCase}
