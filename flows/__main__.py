@@ -27,6 +27,7 @@ COMMANDS = {
     "findings": "checks",
     "backup": "backup",
     "restore": "restore",
+    "month": "month",
     "demo": "demo",
 }
 

@@ -90,6 +90,18 @@ DEPLOYMENTS: Final = (
         tags=("backup",),
     ),
     Deployment(
+        entrypoint="flows.month.reconcile_month",
+        name="monthly",
+        cron="0 6 2 * *",
+        overdue_after_hours=24 * 32,
+        owner="ledger",
+        description="Audit the month before: recompute its orders, returns and seals, let every roll-forward foot, and record "
+        "the report once. An auditor then signs it with `loyalty month sign`.",
+        consequence="The month has no report to sign. Members lose nothing by it.",
+        runbook="docs/howto/close-a-month.md",
+        tags=("month",),
+    ),
+    Deployment(
         entrypoint="flows.orders.import_orders",
         name="on-demand",
         owner="ledger",

@@ -65,6 +65,22 @@ def bar_chart(title: str, names: tuple[str, str], rows: Sequence[tuple[str, int,
     return _svg(title, words, height, parts)
 
 
+def value_chart(title: str, rows: Sequence[tuple[str, int]], css: str = "new") -> str:
+    """One horizontal bar a row: (label, value); values below zero in the colour of what goes down."""
+    step, thick = 25, 15
+    most = max(1, *(abs(value) for _, value in rows)) if rows else 1
+    room = WIDTH - LEFT - 110  # the figure stands behind the bar
+    parts = []
+    for place, (label, value) in enumerate(rows):
+        y, wide = 4 + place * step, room * abs(value) / most
+        parts.append(f'<text class="label" x="{LEFT - 10}" y="{y + 12}" text-anchor="end">{escape(label)}</text>')
+        colour = "down" if value < 0 else css
+        parts.append(f'<rect class="{colour}" x="{LEFT}" y="{y}" width="{wide:.1f}" height="{thick}" rx="2"/>')
+        parts.append(f'<text class="figure" x="{LEFT + wide + 6:.1f}" y="{y + 12}">{value:,}</text>')
+    words = "; ".join(f"{label}: {value:,}" for label, value in rows)
+    return _svg(title, words, 4 + step * max(1, len(rows)), parts)
+
+
 def share_chart(title: str, parts: Sequence[tuple[str, str, int]]) -> str:
     """One bar cut into shares; a part is (name, class, count)."""
     total = sum(count for _, _, count in parts)

@@ -24,6 +24,8 @@
     ├── LastProvenBackup        PL050   the newest proven backup stays
     ├── OpenFindings            PL040   a month is closed while findings are open that stop
     ├── OwnMonth                PL041   the login that closed a month signs it
+    ├── OpenFindings            PL050   a month is closed while findings are open that stop
+    ├── OwnMonth                PL051   the login that closed a month signs it
     ├── MonthDeviates           a month whose report does not agree is not closed
     ├── PeriodNotSimulated      days that the ledger does not hold whole
     ├── RedemptionsBlocked      PL040
@@ -241,6 +243,8 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "PL050": LastProvenBackup,
     "PL040": OpenFindings,
     "PL041": OwnMonth,
+    "PL050": OpenFindings,
+    "PL051": OwnMonth,
     "42501": NotAllowed,
 }
 _BY_CONSTRAINT: dict[str | None, type[LedgerError]] = {"four_eyes": SamePerson, "another_login_releases": OwnCase}

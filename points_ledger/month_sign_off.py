@@ -52,7 +52,7 @@ def close(connection: Connection, month: Month, report: bytes, *, code_version: 
     """Record the report of a month, once; return its SHA-256. The same report again changes nothing.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: PL001, a night is not closed; PL003, another report was recorded; PL040, findings are open
+        sqlalchemy.exc.DBAPIError: PL001, a night is not closed; PL003, another report was recorded; PL050, findings are open
             that stop; 23514, the report has deviations.
     """
     values = {"month": f"{month.name}-01", "report": report.decode(), "code_version": code_version}
@@ -67,7 +67,7 @@ def sign(connection: Connection, name: str, sha256: str) -> None:
 
     Raises:
         sqlalchemy.exc.DBAPIError: PL003, the recorded report is another one; PL005, the month is not closed; PL007, somebody
-            else signed it; PL041, this login closed it; 42501, this login is no auditor.
+            else signed it; PL051, this login closed it; 42501, this login is no auditor.
     """
     query = text("SELECT points.sign_month(CAST(:month AS date), :sha256)")
     connection.execute(text("SET TRANSACTION READ WRITE"))

@@ -44,6 +44,16 @@ def publish_checks(as_of: dt.date, engine: str, answers: list[dict[str, Any]]) -
     create_markdown_artifact(key="check-ledger", markdown="\n".join(lines), description="What the checks answered")
 
 
+def publish_month(answer: dict[str, Any]) -> None:
+    """Publish what closing a month came to; the report itself is in the ledger."""
+    lines = [f"# {answer['month']}", "", answer.get("refused") or answer["headline"]]
+    if "report_sha256" in answer:
+        lines += ["", f"report.json: `{answer['report_sha256']}`", "", f"Next: `loyalty month sign {answer['month']}`"]
+    create_markdown_artifact(
+        key="reconcile-month", markdown="\n".join(lines), description="Whether the month was closed"
+    )
+
+
 def publish_import(row: dict[str, Any]) -> None:
     """Publish what became of a feed file."""
     lines = [f"# {row['feed']}: {row['file']}", ""]

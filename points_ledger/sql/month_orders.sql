@@ -1,7 +1,7 @@
 -- Orders against the ledger, in both directions: those that a month's nights judged, and those booked in it. What each
 -- earned is computed again from its lines, the version in force on its day and that version's rules (design 7, Earning);
--- nothing of the recorded judgement is used, but for conditions on a member's groups, birthday month and first order,
--- which are facts of the moment it was judged in: there a rule applies when the judgement says that it did.
+-- nothing of the recorded judgement is used, but for conditions on a member's groups, birthday month, first order and
+-- spending before, which are facts of the moment it was judged in: there a rule applies when the judgement says that it did.
 --
 -- Parameters: first, through. Locks: none. Idempotence: a read. The tier is the one known when the order was judged.
 -- Of days with a cap, the member's other orders of that day are computed too, to see what was left of the cap.
@@ -59,7 +59,7 @@ fitting as materialized (
     select j.member_id, j.order_no, j.stacking, l.line_no, l.quantity * l.unit_price as amount, r.kind, r.position, r.amount as worth
     from judged as j
     inner join points.order_line as l on l.member_id = j.member_id and l.order_no = j.order_no
-    inner join points.policy_rule as r on r.version = j.version
+    inner join points.policy_rule as r on r.version = j.version and r.activity is null
     where j.effective_on between coalesce(r.from_on, '-infinity') and coalesce(r.through_on, 'infinity')
         and (r.skus is null or array_position(r.skus, l.sku) is not null)
         and (r.exclude_skus is null or array_position(r.exclude_skus, l.sku) is null)
@@ -70,7 +70,7 @@ fitting as materialized (
         and (r.tiers is null or array_position(r.tiers, j.tier) is not null)
         and (r.weekdays is null or array_position(r.weekdays, extract(isodow from j.effective_on)::smallint) is not null)
         and j.purchase_amount >= coalesce(r.min_order_amount, j.purchase_amount)
-        and (r.groups is null and r.birthday_month is null and r.first_order is null
+        and (r.groups is null and r.birthday_month is null and r.first_order is null and r.spent_window is null
             or case r.kind when 'bonus' then array_position(j.bonuses, r.position) is not null
                 when 'rate' then j.rates[array_position(j.lines, l.line_no)] = r.position
                 else r.position::text = any(string_to_array(j.multipliers[array_position(j.lines, l.line_no)], '+')) end)

@@ -9,8 +9,27 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+
+from points_ledger import month
 
 ROOT = Path(__file__).parent.parent.parent
+MONTHS = ("2010-12", *(f"2011-0{number}" for number in range(1, 9)))
+# What a superuser could change of August, and a check that must name it.
+PLANTED = {
+    "an entry has one point more": (
+        "UPDATE points.entry SET points = points + 1 WHERE ctid = (SELECT min(ctid) FROM points.entry_201108 WHERE kind = 'earn')"
+        " AND tableoid = 'points.entry_201108'::regclass", "orders-in-ledger"),
+    "a wallet was changed": ("UPDATE points.wallet SET balance = balance + 1 WHERE member_id = 7", "I1"),
+    "an order line was deleted": (
+        "DELETE FROM points.order_line WHERE (member_id, order_no, line_no) = (SELECT l.member_id, l.order_no, l.line_no"
+        " FROM points.order_line AS l JOIN points.shop_order USING (member_id, order_no) WHERE effective_on >= '2011-08-01'"
+        " AND l.quantity * l.unit_price >= 5 ORDER BY 1, 2, 3 LIMIT 1)", "orders-in-ledger"),
+    "a seal was replaced": ("UPDATE points.seal SET root = sha256('forged') WHERE book_date = '2011-08-05'", "I10"),
+    "a lapsed lot was revived": (
+        "UPDATE points.lot SET remaining = expired, expired = 0 WHERE (member_id, lot_seq) = (SELECT member_id, lot_seq"
+        " FROM points.lot WHERE expired > 0 ORDER BY 1, 2 LIMIT 1)", "I2"),
+}  # fmt: skip
 
 
 @pytest.mark.real_data
@@ -54,3 +73,20 @@ def test_nine_months_of_a_real_shop_reach_the_totals_of_an_independent_recomputa
     assert report["outcome"] == "pass", [a for a in report["answers"] if a["outcome"] != "pass"]
     assert ledger.one("SELECT count(*) FROM points.check_run WHERE form = 'night'") == 274
     assert ledger.one("SELECT count(*) FROM points.check_finding") == 0
+
+    with ledger.engine("auditor").connect() as connection:
+        reports = [month.figures(connection, month.month_of(connection, name)) for name in MONTHS]
+    assert [made["headline"] for made in reports] == [f"{name}: everything agrees." for name in MONTHS]
+    balances = [(made["roll_forward"]["opening"], made["roll_forward"]["closing"]) for made in reports]
+    assert [opening for opening, _ in balances] == [0, *(closing for _, closing in balances[:-1])]
+    assert (balances[-1][1], reports[-1]["debt"]["closing"]) == (expected["balance"], expected["debt"])
+    liabilities = [(made["liability"]["opening_liability"], made["liability"]["liability"]) for made in reports]
+    assert [opening for opening, _ in liabilities] == ["0.00", *(closing for _, closing in liabilities[:-1])]
+    for fault, (planted, check) in PLANTED.items():
+        with ledger.engine("admin").connect() as connection:
+            for table in ("entry_201108", "order_line", "seal"):
+                connection.execute(text(f"ALTER TABLE points.{table} DISABLE TRIGGER USER"))
+            assert connection.execute(text(planted)).rowcount == 1, fault
+            made = month.figures(connection, month.month_of(connection, MONTHS[-1]))
+            connection.rollback()
+        assert check in made["headline"], (fault, made["headline"])

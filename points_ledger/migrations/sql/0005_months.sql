@@ -62,7 +62,7 @@ begin
     end if;
     select string_agg(check_id, ', ' order by check_id) into stopping from stop_findings(last_day);
     if stopping is not null then
-        raise exception 'findings are open that stop: %', stopping using errcode = 'PL040';
+        raise exception 'findings are open that stop: %', stopping using errcode = 'PL050';
     end if;
     insert into month_close (month, report, report_sha256, code_version)
     values (of, close_month.report, fingerprint, close_month.code_version);
@@ -86,7 +86,7 @@ begin
             using errcode = 'PL003';
     end if;
     if closed.closed_by = session_user then
-        raise exception '% closed %, and another login signs it', session_user, to_char(of, 'YYYY-MM') using errcode = 'PL041';
+        raise exception '% closed %, and another login signs it', session_user, to_char(of, 'YYYY-MM') using errcode = 'PL051';
     end if;
     select signed_by into signer from month_signature where month = of;
     if found and signer <> session_user then

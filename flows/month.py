@@ -1,0 +1,29 @@
+"""On the 2nd of the month: audit the month before and close it, so that an auditor can sign it."""
+
+import datetime as dt
+from typing import Any
+
+import prefect.runtime
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from tasks.artifacts import publish_month
+from tasks.month import close_step, month_before
+
+
+@flow(name="reconcile-month")
+def reconcile_month(month: str | None = None) -> dict[str, Any] | State[Any]:
+    """Make the report of a month and record it, once. Safe to run again; `loyalty month sign` is the auditor's.
+
+    Ends as MonthNotClosed when a night is missing, findings are open that stop, or something does not agree.
+
+    Args:
+        month: YYYY-MM. Empty: the month before the run's scheduled day, in the programme's zone.
+    """
+    planned: dt.datetime = prefect.runtime.flow_run.scheduled_start_time
+    answer = close_step(month or month_before(planned))
+    publish_month(answer)
+    if "refused" in answer:
+        return Failed(name="MonthNotClosed", message=answer["refused"])
+    return answer
