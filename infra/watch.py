@@ -8,7 +8,8 @@ import datetime as dt
 import logging
 from dataclasses import dataclass, field
 
-from infra.deployments import DEPLOYMENTS, Deployment
+from infra.deployment import Deployment
+from infra.deployments import DEPLOYMENTS
 from infra.prefect_api import POOL, PrefectApi, Record, instant, state_since
 
 logger = logging.getLogger(__name__)
