@@ -179,6 +179,13 @@ RULES = {
             "bonus": [{"points": 5, "first_order": True}, {"points": 9, "birthday_month": True}],
         },
     },
+    "what was spent before": {
+        "earn": {
+            "rate": [
+                {"points_per_unit": "3", "spent_from": "30", "spent_window": "calendar_year"}, {"points_per_unit": "1"},
+            ],
+        },
+    },
     "refunds within the balance": {"refund": {"policy": "within_balance"}},
     "refunds of pending points only": {"refund": {"policy": "only_pending"}, "earn": {"usable_after_days": 3}},
     "inactivity": {"expiry": {"basis": "inactivity", "months": 1, "round_up_to": "day"}},
