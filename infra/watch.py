@@ -8,8 +8,7 @@ import datetime as dt
 import logging
 from dataclasses import dataclass, field
 
-from infra.deployment import Deployment
-from infra.deployments import DEPLOYMENTS
+from infra.deployments import DEPLOYMENTS, Deployment
 from infra.prefect_api import POOL, PrefectApi, Record, instant, state_since
 
 logger = logging.getLogger(__name__)

@@ -21,9 +21,7 @@
     ├── CoolingOff              PL032
     ├── AboveTransferLimit      PL033
     ├── AboveOwnLimit           PL034   more than this login may propose
-    ├── LastProvenBackup        PL050   the newest proven backup stays
-    ├── OpenFindings            PL040   a month is closed while findings are open that stop
-    ├── OwnMonth                PL041   the login that closed a month signs it
+    ├── LastProvenBackup        PL060   the newest proven backup stays
     ├── OpenFindings            PL050   a month is closed while findings are open that stop
     ├── OwnMonth                PL051   the login that closed a month signs it
     ├── MonthDeviates           a month whose report does not agree is not closed
@@ -240,9 +238,7 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "PL034": AboveOwnLimit,
     "PL040": RedemptionsBlocked,
     "PL041": OwnCase,
-    "PL050": LastProvenBackup,
-    "PL040": OpenFindings,
-    "PL041": OwnMonth,
+    "PL060": LastProvenBackup,
     "PL050": OpenFindings,
     "PL051": OwnMonth,
     "42501": NotAllowed,

@@ -63,6 +63,8 @@ NOT_COPIED: Final[Mapping[str, str]] = {
     "policy_rule": "stored again by store_policy",
     "policy_proposal": "nothing is proposed in a simulation",
     "backup_event": "a scratch database is in no backup",
+    "month_close": "nobody signs what was only simulated",
+    "month_signature": "as month_close",
     "book_day": "closed again by close_day",
     "member_tier": "the projection of the decisions, by their trigger",
     "hold": "a captured hold is repeated as the spend it was",

@@ -58,7 +58,7 @@ begin
         where newer.state = 'proven' and newer.backup_id <> new.backup_id
             and newer.taken_at >= (select taken_at from backup where backup_id = new.backup_id)
     ) then
-        raise exception 'backup %: no backup of its time or newer is proven', new.backup_id using errcode = 'PL050';
+        raise exception 'backup %: no backup of its time or newer is proven', new.backup_id using errcode = 'PL060';
     end if;
     return new;
 end $$;

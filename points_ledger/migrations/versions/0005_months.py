@@ -1,7 +1,7 @@
 """Closed and signed months. Runs before the new code; the old code does not see it.
 
 Revision ID: 0005
-Revises: 0003
+Revises: 0004
 """
 
 from importlib import resources
@@ -9,7 +9,7 @@ from importlib import resources
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
