@@ -1,4 +1,7 @@
-"""Nine months of a real shop, through the command line, against the totals an independent recomputation reached."""
+"""Nine months of a real shop, through the command line, against the totals an independent recomputation reached.
+
+``LOYALTY_TEST_LONG=1`` makes the report of every month, not of the last two, and plants every fault.
+"""
 
 import csv
 import hashlib
@@ -14,7 +17,8 @@ from sqlalchemy import text
 from points_ledger import month
 
 ROOT = Path(__file__).parent.parent.parent
-MONTHS = ("2010-12", *(f"2011-0{number}" for number in range(1, 9)))
+LONG = os.environ.get("LOYALTY_TEST_LONG") == "1"
+MONTHS = ("2010-12", *(f"2011-0{number}" for number in range(1, 9)))[0 if LONG else -2 :]
 # What a superuser could change of August, and a check that must name it.
 PLANTED = {
     "an entry has one point more": (
@@ -78,13 +82,15 @@ def test_nine_months_of_a_real_shop_reach_the_totals_of_an_independent_recomputa
         reports = [month.figures(connection, month.month_of(connection, name)) for name in MONTHS]
     assert [made["headline"] for made in reports] == [f"{name}: everything agrees." for name in MONTHS]
     balances = [(made["roll_forward"]["opening"], made["roll_forward"]["closing"]) for made in reports]
-    assert [opening for opening, _ in balances] == [0, *(closing for _, closing in balances[:-1])]
+    assert [opening for opening, _ in balances[1:]] == [closing for _, closing in balances[:-1]]
+    assert not LONG or balances[0][0] == 0
     # what the close of the last day cleared is booked on the day after, which the recomputation counts
     [cleared] = [row["points"] for row in reports[-1]["open_points"]["by_month_of_lapse"] if row["month"] == MONTHS[-1]]
     assert (balances[-1][1] - cleared, reports[-1]["debt"]["closing"]) == (expected["balance"], expected["debt"])
     liabilities = [(made["liability"]["opening_liability"], made["liability"]["liability"]) for made in reports]
-    assert [opening for opening, _ in liabilities] == ["0.00", *(closing for _, closing in liabilities[:-1])]
-    for fault, (planted, check) in PLANTED.items():
+    assert [opening for opening, _ in liabilities[1:]] == [closing for _, closing in liabilities[:-1]]
+    assert not LONG or liabilities[0][0] == "0.00"
+    for fault, (planted, check) in list(PLANTED.items())[: None if LONG else 1]:
         with ledger.engine("admin").connect() as connection:
             for table in ("entry_201108", "order_line", "seal"):
                 connection.execute(text(f"ALTER TABLE points.{table} DISABLE TRIGGER USER"))
