@@ -200,6 +200,14 @@ class Ledger:
             engine.dispose()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what takes long, unless LOYALTY_TEST_LONG=1 asks for it."""
+    if os.environ.get("LOYALTY_TEST_LONG") != "1":
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="runs with LOYALTY_TEST_LONG=1"))
+
+
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[sa.URL]:
     """A Postgres: the one of ``LOYALTY_TEST_DATABASE_URL``, else an embedded one that ends with the session."""

@@ -413,6 +413,7 @@ def csv_of(path):
     return text.splitlines()
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 def test_weeks_of_the_real_shop_are_reproduced_exactly(reached, real_data):
     reached_url = environment(reached)
