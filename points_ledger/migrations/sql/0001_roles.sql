@@ -16,7 +16,6 @@ grant execute on function last_closed(), version_on(date), valid_through(date, t
 
 -- tills and apps: the verbs, and nothing else
 grant execute on function spend(text, bigint, date, text, text, text, bigint),
-    transfer(text, text, bigint, date, text, text),
     hold(text, bigint, date, date, text), capture(text, text, bigint, date), release(text, text, date)
     to loyalty_api, loyalty_batch;
 
@@ -34,9 +33,8 @@ grant update (status, plan, totals, message, code_version, flow_run_id, finished
 grant execute on function lock_wallets(bigint [], boolean), open_wallets(date), open_wallets_of(bigint []), members_waiting(date),
     post_returns(bigint [], date, bigint, boolean), post_cancellations(bigint [], date, bigint),
     post_redemptions(bigint [], date, bigint, boolean), refuse_leftovers(date), release_lapsed_holds(date),
-    open_day(date), close_day(date, bigint), seal_day(date), propose(text, jsonb, text), adjust(bigint, date),
-    reinstate(bigint, date)
+    open_day(date), close_day(date, bigint), seal_day(date), adjust(bigint, date)
     to loyalty_batch;
 
 -- the second person
-grant execute on function approve(bigint), propose(text, jsonb, text) to loyalty_approver;
+grant execute on function approve(bigint) to loyalty_approver;

@@ -284,95 +284,6 @@ begin
     return posting_of(member, source, source_ref);
 end $$;
 
--- claw_back: points an order's returns take back ---------------------------------------------------------------------
--- From the order's own lot first, then by policy: only_pending takes it while it is pending and nothing else,
--- within_balance takes the other usable lots in spending order, debt lets the member owe the rest.
--- Returns the points taken or owed. The caller holds the wallet's lock.
-create function claw_back(
-    member bigint, wanted bigint, own_lot bigint, refund_policy text, booked_from date, day date, source text, source_ref text,
-    run_id bigint, policy int
-) returns bigint language plpgsql security definer
-set search_path = pg_catalog, points, pg_temp as $$
-declare
-    journal constant uuid := journal_of(member, source, source_ref);
-    w wallet;
-    book date;
-    own bigint;
-    others bigint := 0;
-begin
-    select * into strict w from wallet where wallet.member_id = member;
-    book := book_date_for(booked_from, w.last_book);
-    perform open_day(book);
-    insert into entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after,
-        balance_after, debt_after, run_id, policy_version, kind, source, source_ref)
-    select member, w.seq + 1, book, day, journal, least(wanted, l.remaining - l.held), l.lot_seq,
-        l.remaining - least(wanted, l.remaining - l.held), w.balance - least(wanted, l.remaining - l.held), w.debt,
-        claw_back.run_id, policy, 'claw_back', claw_back.source, claw_back.source_ref
-    from lot l
-    where l.member_id = member and l.lot_seq = own_lot and l.remaining > l.held
-        and (refund_policy <> 'only_pending' or l.usable_from > day)
-    returning points into own;
-    own := coalesce(own, 0);
-    if own < wanted and refund_policy <> 'only_pending' then
-        others := take_points(member, wanted - own, false, 'claw_back', day, book, journal, source, source_ref, run_id,
-            policy, null, null);
-    end if;
-    if own + others < wanted and refund_policy = 'debt' then
-        insert into entry (member_id, seq, book_date, effective_on, journal_id, points, balance_after, debt_after, run_id,
-            policy_version, kind, source, source_ref)
-        select member, v.seq + 1, book, day, journal, wanted - own - others, v.balance, v.debt + wanted - own - others,
-            claw_back.run_id, policy, 'owe', claw_back.source, claw_back.source_ref
-        from wallet v where v.member_id = member;
-        return wanted;
-    end if;
-    return own + others;
-end $$;
-
--- transfer: points to another member; each lot keeps its validity ------------------------------------------------
-create function transfer(
-    from_member_no text, to_member_no text, amount bigint, day date, source_ref text, reason text default null
-) returns posting language plpgsql security definer
-set search_path = pg_catalog, points, pg_temp as $$
-declare
-    giver constant bigint := member_by_no(from_member_no);
-    taker constant bigint := member_by_no(to_member_no);
-    request constant bytea := request_hash('transfer', to_member_no, amount::text, day::text);
-    journal constant uuid := journal_of(giver, 'transfer', source_ref);
-    g wallet;
-    t wallet;
-    book date;
-    piece record;
-    received constant text := from_member_no || '/' || source_ref;
-begin
-    perform refuse_nonsense(day, 'transfer', source_ref);
-    if amount is null or amount <= 0 then
-        raise exception 'points must be a positive whole number' using errcode = 'PL009';
-    end if;
-    if giver = taker then
-        raise exception 'a member cannot transfer points to themselves' using errcode = 'PL009';
-    end if;
-    -- both wallets, lower member_id first: two opposite transfers cannot wait for each other
-    perform from wallet where member_id in (giver, taker) order by member_id for no key update;
-    select * into strict g from wallet where member_id = giver;
-    select * into strict t from wallet where member_id = taker;
-    if already_posted(giver, 'transfer', source_ref, request) then return posting_of(giver, 'transfer', source_ref); end if;
-    book := book_date_for(day, greatest(g.last_book, t.last_book));
-    perform open_day(book);
-    if take_points(giver, amount, true, 'transfer_out', day, book, journal, 'transfer', source_ref, null, null, reason, null) = 0 then
-        raise exception 'member % has fewer than % points available on %', from_member_no, amount, day using errcode = 'PL006';
-    end if;
-    for piece in
-        select e.points, l.usable_from, l.valid_through, l.idle_by from entry e join lot l using (member_id, lot_seq)
-        where e.member_id = giver and e.book_date = book and e.seq > g.seq order by e.seq
-    loop
-        perform open_lot(taker, piece.points, 'transfer_in', day, book, journal, 'transfer', received, null,
-            piece.usable_from, piece.valid_through, null, null, reason, piece.idle_by);
-    end loop;
-    perform remember_posting(giver, 'transfer', source_ref, request, journal, book, g.seq);
-    perform remember_posting(taker, 'transfer', received, request, journal, book, t.seq);
-    return posting_of(giver, 'transfer', source_ref);
-end $$;
-
 -- Holds: points set aside for an order that is not final ----------------------------------------------------------
 create function hold(member_no text, amount bigint, day date, through date, hold_no text) returns bigint
 language plpgsql security definer
@@ -503,13 +414,8 @@ begin
     return released;
 end $$;
 
--- Four eyes: adjust and reinstate -----------------------------------------------------------------------------------
--- propose by one login, approve by another, post once. What is posted is what was approved, to the letter.
-create function propose(what text, payload jsonb, reason text) returns bigint language sql security definer
-set search_path = pg_catalog, points, pg_temp as $$
-    insert into approval (what, payload, reason) values (what, payload, reason) returning approval_id
-$$;
-
+-- Four eyes: adjust -------------------------------------------------------------------------------------------------
+-- propose by one login (0002_adjustments), approve by another, post once. What is posted is what was approved, to the letter.
 create function approve(id bigint) returns void language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp as $$
 begin
@@ -565,35 +471,4 @@ begin
     end if;
     perform remember_posting(member, 'adjustment', approval::text, request, journal, book, w.seq);
     return posting_of(member, 'adjustment', approval::text);
-end $$;
-
--- payload: {"member_no": text, "expired_seq": seq of the expire entry, "valid_through": date}
-create function reinstate(approval bigint, day date) returns posting language plpgsql security definer
-set search_path = pg_catalog, points, pg_temp as $$
-declare
-    asked constant jsonb := approved(approval, 'reinstatement');
-    why constant text := (select a.reason from approval a where a.approval_id = approval);
-    member constant bigint := member_by_no(asked ->> 'member_no');
-    request constant bytea := request_hash('reinstate', asked::text);
-    journal constant uuid := journal_of(member, 'reinstatement', approval::text);
-    w wallet;
-    lapsed entry;
-    book date;
-begin
-    select * into w from wallet where member_id = member for no key update;
-    if already_posted(member, 'reinstatement', approval::text, request) then
-        return posting_of(member, 'reinstatement', approval::text);
-    end if;
-    select * into lapsed from entry e
-    where e.member_id = member and e.seq = (asked ->> 'expired_seq')::bigint and e.kind = 'expire';
-    if not found then raise exception 'that entry is no expiry of this member' using errcode = 'PL005'; end if;
-    book := book_date_for(day, w.last_book);
-    perform open_day(book);
-    insert into one_use values ('approval', member, approval), ('reversal', member, lapsed.seq);
-    perform open_lot(member, lapsed.points, 'reinstate', day, book, journal, 'reinstatement', approval::text, null, day,
-        (asked ->> 'valid_through')::date, lapsed.seq, approval, why);
-    perform remember_posting(member, 'reinstatement', approval::text, request, journal, book, w.seq);
-    return posting_of(member, 'reinstatement', approval::text);
-exception when unique_violation then
-    raise exception 'these points have been reinstated already' using errcode = 'PL007';
 end $$;

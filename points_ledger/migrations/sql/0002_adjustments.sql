@@ -58,7 +58,7 @@ begin
 end $$;
 
 -- Every adjustment is held to the limits, whatever proposes it.
-create or replace function propose(what text, payload jsonb, reason text) returns bigint language plpgsql security definer
+create function propose(what text, payload jsonb, reason text) returns bigint language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp as $$
 declare proposed bigint;
 begin
@@ -154,7 +154,7 @@ end $$;
 
 -- payload: {"member_no": text, "expired_seq": seq of the expire entry, "valid_days": int}, counted from the day of posting;
 -- or, instead of valid_days, "valid_through": date.
-create or replace function reinstate(approval bigint, day date) returns posting language plpgsql security definer
+create function reinstate(approval bigint, day date) returns posting language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp as $$
 declare
     asked constant jsonb := approved(approval, 'reinstatement');
@@ -204,6 +204,7 @@ revoke execute on function my_limits(), refuse_above_limits(bigint), propose(tex
     propose_adjustment(text, bigint, date, date, text, text), propose_reinstatement(text, bigint, int, text, text),
     reinstate(bigint, date), approve_and_post(bigint, date) from public;
 grant select on approval_policy to loyalty_batch, loyalty_support, loyalty_auditor, loyalty_approver;
-grant execute on function my_limits(), propose_adjustment(text, bigint, date, date, text, text),
+grant execute on function my_limits(), propose(text, jsonb, text), propose_adjustment(text, bigint, date, date, text, text),
     propose_reinstatement(text, bigint, int, text, text) to loyalty_batch, loyalty_approver;
+grant execute on function reinstate(bigint, date) to loyalty_batch;
 grant execute on function approve_and_post(bigint, date) to loyalty_approver;

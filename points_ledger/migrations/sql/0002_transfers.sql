@@ -121,7 +121,7 @@ begin
 end $$;
 
 -- transfer: points to a bound member; each lot keeps its validity; both sides in one journal.
-create or replace function transfer(
+create function transfer(
     from_member_no text, to_member_no text, amount bigint, day date, source_ref text, reason text default null
 ) returns posting language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp as $$
@@ -167,6 +167,7 @@ begin
 end $$;
 
 revoke execute on function live_binding(bigint, bigint), bind_members(text, text, date), unbind(text, text, date),
-    refuse_transfer(bigint, bigint, bigint, date) from public;
+    refuse_transfer(bigint, bigint, bigint, date), transfer(text, text, bigint, date, text, text) from public;
 grant select on transfer_policy, binding, binding_end to loyalty_batch, loyalty_support, loyalty_auditor, loyalty_approver;
-grant execute on function bind_members(text, text, date), unbind(text, text, date) to loyalty_api, loyalty_batch;
+grant execute on function bind_members(text, text, date), unbind(text, text, date), transfer(text, text, bigint, date, text, text)
+    to loyalty_api, loyalty_batch;

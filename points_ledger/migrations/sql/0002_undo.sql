@@ -257,8 +257,11 @@ begin
             and not points.is_reversed(member, a.seq));
 end $$;
 
--- claw_back, as in 0001; a return of an order whose earning was undone finds nothing to take.
-create or replace function claw_back(
+-- claw_back: points an order's returns take back (design 7). From the order's own lot first, then by policy: only_pending
+-- takes it while it is pending and nothing else, within_balance takes the other usable lots in spending order, debt lets
+-- the member owe the rest. A return of an order whose earning was undone finds nothing to take. Returns the points taken
+-- or owed. The caller holds the wallet's lock.
+create function claw_back(
     member bigint, wanted bigint, own_lot bigint, refund_policy text, booked_from date, day date, source text, source_ref text,
     run_id bigint, policy int
 ) returns bigint language plpgsql security definer
@@ -451,7 +454,8 @@ revoke execute on function undo_post(undo_terms, bigint, bigint, bigint, text, b
     undo_owe(undo_terms, entry), undo_was_counted(entry), undo_entry(undo_terms, entry), undo_wallet(undo_terms, date, bigint),
     is_reversed(bigint, bigint), undo_figures(bigint, bigint []), undoable(bigint, text), preview_undo(bigint, bigint [], text, date),
     propose_undo(bigint, text, jsonb, text), begin_undo(bigint, date, text), undo_members(bigint, bigint [], boolean),
-    undo_left(bigint), finish_undo(bigint, jsonb), stop_undo(bigint, text) from public;
+    undo_left(bigint), finish_undo(bigint, jsonb), stop_undo(bigint, text),
+    claw_back(bigint, bigint, bigint, text, date, date, text, text, bigint, int) from public;
 grant select on undone to loyalty_batch, loyalty_support, loyalty_auditor, loyalty_approver;
 grant execute on function preview_undo(bigint, bigint [], text, date), propose_undo(bigint, text, jsonb, text),
     begin_undo(bigint, date, text), undo_members(bigint, bigint [], boolean), undo_figures(bigint, bigint []),
