@@ -294,7 +294,7 @@ def _maintain(server_url: sa.URL, sql: str) -> None:
 
 @dataclass
 class Storage:
-    """A real S3 server of this session: ``access`` to a fresh bucket, ``folder`` where its objects are files."""
+    """A real S3 server for this run of the tests: ``access`` to a fresh bucket, ``folder`` where its objects are files."""
 
     access: StorageAccess
     folder: Path

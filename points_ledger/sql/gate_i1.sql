@@ -1,14 +1,16 @@
--- I1 and I14: a wallet is the sum of its entries, its debt owe minus repay, and their numbers are dense.
--- Parameters: business_date. Locks: none. Idempotence: a read.
+-- I1 and I14 for a day: a wallet stands where its last entry left it, and the entries since are dense. What came before
+-- was checked on its own day; I4 joins the two, verify_i1 sums the whole history.
+-- Parameters: business_date. Locks: none. Idempotence: a read. Cost: the entries booked from that day on.
 select w.member_id,
-    format('member_id %s: wallet %s, debt %s, seq %s; entries %s, debt %s, %s rows up to seq %s',
-    w.member_id, w.balance, w.debt, w.seq, e.balance, e.debt, e.n, e.last_seq) as difference
-from points.wallet as w
-inner join (
-    select member_id, sum(sign * points) as balance, count(*) as n, max(seq) as last_seq,
-        sum(case kind when 'owe' then points when 'repay' then -points else 0 end) as debt
+    format('member_id %s: wallet %s, debt %s, seq %s; its last entry %s, debt %s, seq %s (%s of %s since seq %s)',
+    w.member_id, w.balance, w.debt, w.seq, e.balance_after, e.debt_after, e.seq, e.n, e.seq - e.first_seq + 1, e.first_seq)
+        as difference
+from (
+    select member_id, seq, balance_after, debt_after, row_number() over (partition by member_id order by seq desc) as back,
+        count(*) over (partition by member_id) as n, min(seq) over (partition by member_id) as first_seq
     from points.entry
-    where member_id in (select member_id from points.entry where book_date = :business_date)
-    group by member_id
-) as e on e.member_id = w.member_id
-where (w.balance, w.debt, w.seq, w.seq) is distinct from (e.balance, e.debt, e.n, e.last_seq)
+    where book_date >= :business_date
+) as e
+inner join points.wallet as w on w.member_id = e.member_id
+where e.back = 1
+    and ((w.balance, w.debt, w.seq) is distinct from (e.balance_after, e.debt_after, e.seq) or e.seq - e.first_seq + 1 <> e.n)

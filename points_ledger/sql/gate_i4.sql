@@ -1,14 +1,23 @@
--- I4: running balances chain from entry to entry.
--- Parameters: business_date. Locks: none. Idempotence: a read.
+-- I4 for a day: running balances chain from entry to entry, the first one from the member's entry before the day.
+-- Parameters: business_date. Locks: none. Idempotence: a read. Cost: the entries booked that day, and one before each member's.
 select member_id, seq,
-    format('member_id %s, seq %s: %s after %s and %s%s', member_id, seq, balance_after, before, sign * points,
+    format('member_id %s, seq %s: %s after %s and %s%s', member_id, seq, balance_after, before, moved,
     case when debt_after <> debt_before + owed then ', debt does not chain' else '' end) as difference
 from (
-    select member_id, seq, book_date, balance_after, debt_after, sign, points,
-        coalesce(lag(balance_after) over w, 0) as before, coalesce(lag(debt_after) over w, 0) as debt_before,
-        case kind when 'owe' then points when 'repay' then -points else 0 end as owed
-    from points.entry
-    where member_id in (select member_id from points.entry where book_date = :business_date)
-    window w as (partition by member_id order by seq)
+    select d.member_id, d.seq, d.balance_after, d.debt_after, d.moved, d.owed,
+        case when d.is_first then coalesce(p.balance_after, 0) else d.balance_was end as before,
+        case when d.is_first then coalesce(p.debt_after, 0) else d.debt_was end as debt_before
+    from (
+        select member_id, seq, balance_after, debt_after, sign * points as moved,
+            case kind when 'owe' then points when 'repay' then -points else 0 end as owed,
+            lag(balance_after) over w as balance_was, lag(debt_after) over w as debt_was, row_number() over w = 1 as is_first
+        from points.entry
+        where book_date = :business_date
+        window w as (partition by member_id order by seq)
+    ) as d
+    left join lateral (
+        select b.balance_after, b.debt_after from points.entry as b
+        where d.is_first and b.member_id = d.member_id and b.seq = d.seq - 1 and b.book_date <= :business_date
+    ) as p on true
 ) as chain
-where book_date = :business_date and (balance_after <> before + sign * points or debt_after <> debt_before + owed)
+where balance_after <> before + moved or debt_after <> debt_before + owed

@@ -235,9 +235,8 @@ RULES = [  # what apply_entries() refuses in a row by itself, in the order it lo
 ]
 
 
-@pytest.mark.parametrize(("table", "constraint", "statement"), CHECKS)
-def test_a_check_refuses_by_its_own_name(books, before, table, constraint, statement):
-    assert f"UPDATE points.{table}" in statement or f"INSERT INTO points.{table}" in statement
+@pytest.mark.parametrize(("constraint", "statement"), [case[1:] for case in CHECKS])
+def test_a_check_refuses_by_its_own_name(books, before, constraint, statement):
     assert refusal(books, "admin", statement) == ("23514", constraint)
     assert everything(books) == before
 

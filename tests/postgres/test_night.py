@@ -102,18 +102,50 @@ def test_the_guard_compares_with_the_nights_before(ledger):
     assert ledger.balance("m5") == (0, 0)  # 30 is not more than three times the median
 
 
-def test_a_failed_gate_leaves_the_day_open_and_says_why(ledger):
-    ledger.start()
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-02 10:00,tea,1,100")
-    ledger.close("2026-01-01")
-    ledger.rows("ALTER TABLE points.entry DISABLE TRIGGER append_only")
-    ledger.rows("ALTER TABLE points.entry_202601 DISABLE TRIGGER append_only")
-    ledger.rows("UPDATE points.entry SET points = 90, lot_remaining_after = 90 WHERE source_ref = 'A1'")
+FAULTS = {  # planted by a superuser between posting and the gates, in books of two days: the gates that must say so
+    "UPDATE points.wallet SET balance = balance + 1": {"I1", "I3"},
+    "UPDATE points.wallet SET debt = 1": {"I1"},
+    "UPDATE points.wallet SET seq = 9": {"I1"},
+    "UPDATE points.wallet SET held = 1": {"I3"},
+    "UPDATE points.lot SET remaining = remaining - 1 WHERE lot_seq = 3": {"I2", "I3"},
+    "UPDATE points.lot SET remaining = remaining - 1 WHERE lot_seq = 2": {"I3"},  # yesterday's, not touched since
+    "UPDATE points.entry SET points = 90, lot_remaining_after = 90 WHERE source_ref = 'A2'": {"I2", "I4"},
+    "UPDATE points.entry SET points = 90 WHERE source_ref = 'A2'": {"I2", "I4"},
+    "UPDATE points.entry SET lot_remaining_after = 90 WHERE source_ref = 'A2'": {"I2"},
+    "UPDATE points.entry SET lot_remaining_after = 70 WHERE kind = 'spend'": {"I2"},
+    "UPDATE points.entry SET debt_after = 1 WHERE source_ref = 'A2'": {"I4"},
+    "UPDATE points.entry SET balance_after = 101 WHERE source_ref = 'B1'": {"I4"},  # yesterday's last
+    "DELETE FROM points.entry WHERE source_ref = 'B1'": {"I4"},  # yesterday's last
+    "DELETE FROM points.entry WHERE source_ref = 'A3'": {"I1", "I4"},
+    "DELETE FROM points.entry WHERE kind = 'spend'": {"I1"},
+    "UPDATE points.lot SET valid_through = '2025-12-31' WHERE lot_seq = 1": {"I7"},
+}
 
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failed_gate_leaves_the_day_open_and_says_why(ledger, monkeypatch, fault):
+    ledger.start()
+    ledger.orders(
+        "A1,m1,2026-01-01 10:00,tea,1,100",
+        "B1,m1,2026-01-01 11:00,tea,1,5",
+        "A2,m1,2026-01-02 10:00,tea,1,100",
+        "A3,m1,2026-01-02 11:00,tea,1,1",
+    )
+    ledger.redemptions("R1,m1,2026-01-02 12:00,20")
+    ledger.close("2026-01-01")
+
+    def planted(engine, which, progress):
+        ledger.rows("ALTER TABLE points.entry DISABLE TRIGGER append_only")
+        ledger.rows("ALTER TABLE points.entry_202601 DISABLE TRIGGER append_only")
+        ledger.rows(fault)
+        night.check_gates(engine, which, progress)
+
+    steps = tuple(dataclasses.replace(s, run=planted) if s.name == "check-gates" else s for s in night.STEPS)
+    monkeypatch.setattr(night, "STEPS", steps)
     with pytest.raises(GateFailed) as stop:
         ledger.close("2026-01-02")
 
-    assert set(stop.value.failed) == {"I1", "I2"}
+    assert set(stop.value.failed) == FAULTS[fault]
     assert ledger.one("SELECT status FROM points.book_day WHERE book_date = '2026-01-02'") == "open"
     assert ledger.one("SELECT message FROM points.run WHERE status = 'failed'").startswith(
         "GateFailed: 2026-01-02 stays open"
