@@ -7,7 +7,7 @@ where member_id in (select member_id from points.entry where book_date = :busine
 union all
 select member_id, 'lot', lot_seq, format('member_id %s, lot %s: remaining %s, held %s', member_id, lot_seq, remaining, held)
 from points.lot
-where member_id in (select member_id from points.entry where book_date = :business_date)
+where (member_id, lot_seq) in (select member_id, lot_seq from points.entry where book_date = :business_date)
     and (least(remaining, held) < 0 or remaining > points)
 union all
 select member_id, 'entry', seq,

@@ -17,7 +17,7 @@ from (
     ) as d
     left join lateral (
         select b.balance_after, b.debt_after from points.entry as b
-        where d.is_first and b.member_id = d.member_id and b.seq = d.seq - 1 and b.book_date <= :business_date
+        where b.member_id = d.member_id and b.seq = case when d.is_first then d.seq - 1 end and b.book_date <= :business_date
     ) as p on true
 ) as chain
 where balance_after <> before + moved or debt_after <> debt_before + owed
