@@ -2,9 +2,11 @@
 
 import datetime as dt
 import io
+import json
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -32,6 +34,7 @@ ACCEPT = {
     "members": members.accept,
 }
 START = dt.date(2026, 1, 1)
+ROOT = Path(__file__).parent.parent
 
 
 def programme(**sections: object) -> dict[str, object]:
@@ -264,6 +267,46 @@ def copied(server_url: sa.URL) -> Iterator[Callable[[Ledger], Ledger]]:
             return stack.enter_context(_clone(server_url, original.url))
 
         yield copy
+
+
+class CommandServer:
+    """``loyalty`` in processes of their own that need not import everything anew: see ``command_server.py``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._out, self._err = folder / "out", folder / "err"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOYALTY_", "PREFECT_"))}
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("command_server.py"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=kept, cwd=ROOT,
+        )  # fmt: skip
+        assert self._read() == "ready"
+
+    def run(self, words: Sequence[object], environment: dict[str, str], cwd: Path = ROOT) -> tuple[int, str, str]:
+        """Exit code, output and error output of one command."""
+        asked = {
+            "words": list(map(str, words)), "environment": environment, "cwd": str(cwd), "out": str(self._out), "err": str(self._err),
+        }  # fmt: skip
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        code = int(self._read())
+        return code, self._out.read_text(), self._err.read_text()
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.communicate(timeout=30)
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip("\n")
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer]:
+    """Runs commands of ``loyalty``, each in a process of its own."""
+    server = CommandServer(tmp_path_factory.mktemp("commands"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

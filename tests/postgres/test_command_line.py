@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
-def loyalty(ledger, tmp_path):
-    """Run a command against this test's ledger; returns (exit code, output, error output)."""
+def environment(ledger, tmp_path):
+    """What a command must know to work on this test's ledger."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("LOYALTY_", "PREFECT_"))}
     url = ledger.url
     environment |= {
@@ -28,11 +28,27 @@ def loyalty(ledger, tmp_path):
         "HOME": str(tmp_path),
         "COLUMNS": "200",
     }
+    return environment
+
+
+@pytest.fixture
+def loyalty(environment, commands):
+    """Run a command against this test's ledger; returns (exit code, output, error output)."""
 
     def run(*words, cwd=ROOT, more=None):
+        return commands.run(words, environment | (more or {}), cwd)
+
+    return run
+
+
+@pytest.fixture
+def typed(environment):
+    """The same, but every command imports what it needs by itself, as when it is typed."""
+
+    def run(*words):
         done = subprocess.run(
-            [sys.executable, "-m", "flows", *map(str, words)], env=environment | (more or {}), cwd=cwd, capture_output=True,
-            text=True, timeout=600,
+            [sys.executable, "-m", "flows", *map(str, words)], env=environment, cwd=ROOT, capture_output=True, text=True,
+            timeout=600,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
 
@@ -55,7 +71,8 @@ def shop(tmp_path):
     return tmp_path
 
 
-def test_from_an_empty_database_to_closed_nights(loyalty, shop):
+def test_from_an_empty_database_to_closed_nights(typed, shop):
+    loyalty = typed
     assert loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")[0] == 0
     code, out, _ = loyalty("import", "orders", shop / "orders.csv")
     assert code == 0
