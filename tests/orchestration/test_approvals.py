@@ -2,8 +2,6 @@
 
 import pytest
 from prefect.artifacts import Artifact
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.adjustments import adjust_points
 from flows.redemption_blocks import block_redemptions
@@ -14,16 +12,6 @@ from tasks import approvals
 from tasks import ledger as steps
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
-
-
-@pytest.fixture(scope="module")
-def prefect_server():
-    """One throw-away server; without heartbeats, whose thread takes a second to end after each run."""
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
-        yield
 
 
 @pytest.fixture

@@ -2,24 +2,12 @@
 
 import pytest
 from prefect.artifacts import Artifact
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.backup import back_up_ledger
 from flows.drill import drill_restore
 from tasks import backup as steps
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
-
-
-@pytest.fixture(scope="module")
-def prefect_server():
-    """One throw-away server; without heartbeats, whose thread takes a second to end after each run."""
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
-        yield
 
 
 @pytest.fixture

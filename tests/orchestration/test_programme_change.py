@@ -4,8 +4,6 @@ import datetime as dt
 
 import pytest
 from prefect.artifacts import Artifact
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.programme_change import change_policy
 from tasks import ledger as steps
@@ -33,16 +31,6 @@ max_per_month = 1000000000
 cooling_off_days = 0
 """
 WHY = "points cost more than planned"
-
-
-@pytest.fixture(scope="module")
-def prefect_server():
-    """One throw-away server; without heartbeats, whose thread takes a second to end after each run."""
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
-        yield
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import datetime as dt
 
 import pytest
 from prefect.artifacts import Artifact
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.simulation import simulate_policy
 from tasks import ledger as steps
@@ -23,16 +21,6 @@ points_per_unit = "2"
 basis = "fixed"
 months = 1
 """
-
-
-@pytest.fixture(scope="module")
-def prefect_server():
-    """One throw-away server; without heartbeats, whose thread takes a second to end after each run."""
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
-        yield
 
 
 @pytest.fixture
