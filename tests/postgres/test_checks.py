@@ -103,8 +103,10 @@ EARNED = {"member_id": 6, "seq": 5}  # on 10 March, the last day closed
 FAULTS = {
     "I1": (["UPDATE points.wallet SET balance = balance + 1 WHERE member_id = 3"], [{"member_id": 3}]),
     "I2": (
-        ["UPDATE points.lot SET remaining = remaining - 1 WHERE member_id = 3 AND lot_seq = 2"],
-        [{"member_id": 3, "lot_seq": 2}],
+        [
+            "UPDATE points.lot SET remaining = 1, expired = 99 WHERE member_id = 3 AND lot_seq = 1"
+        ],  # cleared in the last night
+        [{"member_id": 3, "lot_seq": 1}],
     ),
     "I3": (["UPDATE points.wallet SET held = 1 WHERE member_id = 3"], [{"member_id": 3}]),
     "I4": (["UPDATE points.entry SET balance_after = balance_after + 5 WHERE {expiry}"], [EXPIRY]),
@@ -235,6 +237,11 @@ FAULTS = {
 # What else can be wrong for the same check.
 MORE_FAULTS = [
     ("legal-posting", "UPDATE points.entry SET approval_id = 1 WHERE {earned}", {"member_id": 6, "seq": 5}),
+    (
+        "I2",
+        "UPDATE points.lot SET remaining = remaining - 1 WHERE member_id = 3 AND lot_seq = 2",
+        {"member_id": 3, "lot_seq": 2},
+    ),
     (
         "I2",
         "UPDATE points.lot SET valid_through = '2026-03-12' WHERE member_id = 3 AND lot_seq = 2",
