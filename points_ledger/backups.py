@@ -5,7 +5,7 @@ Knows no bucket and no key. What a backup holds stands in its manifest; here sta
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +52,8 @@ def record(
 
     Raises:
         InvalidRequest: it cannot follow what is known (``errors.translated``).
-        LastProvenBackup: ``pruning`` the newest proven backup, or one that nothing proven outlives.
+        LastProvenBackup: ``pruning`` the newest proven backup, one that nothing proven outlives, or the last one of a
+            signed month.
     """
     connection.execute(
         text(
@@ -105,13 +106,19 @@ def adopt(connection: Connection, manifests: Iterable[tuple[str, dict[str, Any]]
     return taken
 
 
+def of_signed_months(connection: Connection) -> set[str]:
+    """The backups that signed months are shown from, by id: the last one of each, and the first with its signature."""
+    found = connection.execute(text("SELECT DISTINCT CAST(backup_id AS text) FROM points.signed_month_backup"))
+    return set(found.scalars())
+
+
 def removable(
-    backups: Iterable[Backup], *, now: dt.datetime, daily: int, weekly: int, monthly: int
+    backups: Iterable[Backup], *, now: dt.datetime, daily: int, weekly: int, monthly: int, signed: Collection[str] = ()
 ) -> tuple[list[Backup], str | None]:
     """Which stored backups may be removed, oldest first; or none, and why.
 
     Kept are the newest of each of the last ``daily`` days, ``weekly`` ISO weeks and ``monthly`` months that have a
-    backup (UTC), whatever is newer than the newest proven one, and that one itself.
+    backup (UTC), whatever is newer than the newest proven one, that one itself, and those of signed months (``signed``).
     """
     stored = sorted((one for one in backups if one.taken_at and one.state in STORED), key=_taken_at)
     proven = [one for one in stored if one.state == "proven"]
@@ -123,7 +130,7 @@ def removable(
         return [], f"a backup is dated {_taken_at(stored[-1]):%Y-%m-%d %H:%M} UTC, in the future: is the clock right?"
     if now - max(map(_proven_at, proven)) > DRILL_EVERY:
         return [], f"the last drill was on {max(map(_proven_at, proven)):%Y-%m-%d}: run loyalty backup drill"
-    kept = {one.backup_id for one in stored if _taken_at(one) >= _taken_at(proven[-1])}
+    kept = {one.backup_id for one in stored if _taken_at(one) >= _taken_at(proven[-1])} | set(signed)
     good = [one for one in stored if one.state != "in doubt"]
     for count, bucket in ((daily, "%Y-%m-%d"), (weekly, "%G-%V"), (monthly, "%Y-%m")):
         last = {_taken_at(one).astimezone(dt.UTC).strftime(bucket): one.backup_id for one in good}

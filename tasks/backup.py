@@ -92,12 +92,15 @@ def prune(now: dt.datetime, *, dry_run: bool) -> tuple[list[Backup], str | None]
     """Remove what retention no longer keeps; return it, and why nothing may go if nothing may."""
     chosen = settings()
     known = listed()
+    with ledger.engine().connect() as connection:
+        signed = backups.of_signed_months(connection)
     going, why = backups.removable(
         known,
         now=now,
         daily=chosen.backup_keep_daily,
         weekly=chosen.backup_keep_weekly,
         monthly=chosen.backup_keep_monthly,
+        signed=signed,
     )
     half_removed = [one for one in known if one.state == "pruning"]
     if not dry_run:

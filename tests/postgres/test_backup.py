@@ -587,6 +587,37 @@ def test_a_prune_removes_the_objects_and_never_the_last_that_was_proven(shop, va
         backup_run.remove(engine, vault, known(shop)[1])
 
 
+def test_the_last_backup_of_a_signed_month_stays_and_the_first_with_its_signature(ledger):
+    with ledger.engine().begin() as connection:
+        for number, taken in enumerate(("2026-01-30", "2026-01-31", "2026-02-02", "2026-02-03", "2026-02-04")):
+            backups.record(connection, f"{number:032x}", "begun")
+            backups.record(connection, f"{number:032x}", "complete", facts={"taken_at": f"{taken}T02:30:00+00:00"})
+        backups.record(connection, f"{4:032x}", "proven")
+        assert backups.of_signed_months(connection) == set()
+    ledger.rows(
+        "WITH closed AS (INSERT INTO points.month_close (month, report, report_sha256, code_version)"
+        " SELECT '2026-01-01', r, encode(sha256(convert_to(r, 'UTF8')), 'hex'), 'test' FROM (VALUES ('{\"deviations\": 0}')) AS v (r)"
+        " RETURNING month, report_sha256)"
+        " INSERT INTO points.month_signature (month, report_sha256, signed_at)"
+        " SELECT month, report_sha256, '2026-02-02 12:00+00' FROM closed"
+    )
+
+    with ledger.engine().begin() as connection:
+        kept = backups.of_signed_months(connection)
+
+    assert sorted(int(one.replace("-", ""), 16) for one in kept) == [1, 3]
+    for number in (1, 3):
+        with (
+            pytest.raises(LastProvenBackup, match="2026-01 is signed"),
+            translated(),
+            ledger.engine().begin() as connection,
+        ):
+            backups.record(connection, f"{number:032x}", "pruning")
+    for number in (0, 2):
+        with translated(), ledger.engine().begin() as connection:
+            backups.record(connection, f"{number:032x}", "pruning")
+
+
 def test_a_prune_that_was_cut_short_is_finished(shop, vault, storage, tmp_path):
     take(shop, vault)
     take(shop, vault)

@@ -59,6 +59,17 @@ def test_what_is_newer_than_the_newest_proven_stays_and_what_is_in_doubt_holds_n
     assert going(*doubted, daily=2, weekly=0, monthly=0)[0] == [doubted[1].backup_id]
 
 
+def test_the_backups_of_signed_months_stay_whatever_their_age():
+    nights = [backup(days, "proven" if days == 1 else "complete") for days in range(900)]
+    old = nights[850].backup_id
+
+    gone, _ = removable(nights, now=NOW, **KEEP)
+    assert old in [one.backup_id for one in gone]
+    left, _ = removable(nights, now=NOW, **KEEP, signed={old})
+
+    assert [one for one in gone if one not in left] == [nights[850]]
+
+
 def test_whatever_the_history_the_newest_proven_survives_and_a_second_plan_removes_nothing():
     dice = random.Random(20260930)
     for _ in range(2000):

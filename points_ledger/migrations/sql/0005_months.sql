@@ -95,7 +95,35 @@ begin
     insert into month_signature (month, report_sha256) values (of, fingerprint) on conflict do nothing;
 end $$;
 
-revoke execute on function close_month(date, text, text), sign_month(date, text) from public;
+-- What a signed month can be shown from: the last good backup taken in it, and the first one that holds its signature.
+create view signed_month_backup as
+select s.month, b.backup_id
+from month_signature as s
+cross join lateral (
+    (select backup_id from backup
+    where state in ('complete', 'proven') and taken_at >= s.month and taken_at < s.month + interval '1 month'
+    order by taken_at desc, backup_id limit 1)
+    union
+    (select backup_id from backup where state in ('complete', 'proven') and taken_at >= s.signed_at order by taken_at, backup_id limit 1)
+) as b;
+comment on view signed_month_backup is 'The backups that retention never removes: one of each signed month, and one with its signature.';
+create function keep_signed_month_backup() returns trigger language plpgsql
+set search_path = pg_catalog, points, pg_temp as $$
+declare
+    signed date;
+begin
+    select month into signed from signed_month_backup where backup_id = new.backup_id order by month limit 1;
+    if found then
+        raise exception 'backup %: % is signed, and this is its last backup', new.backup_id, to_char(signed, 'YYYY-MM')
+            using errcode = 'PL060';
+    end if;
+    return new;
+end $$;
+create trigger keep_signed_month before insert on backup_event
+for each row when (new.what = 'pruning') execute function keep_signed_month_backup();
+
+revoke execute on function close_month(date, text, text), sign_month(date, text), keep_signed_month_backup() from public;
+grant select on signed_month_backup to loyalty_batch, loyalty_auditor, loyalty_approver;
 grant select on month_close, month_signature to loyalty_batch, loyalty_support, loyalty_auditor, loyalty_approver;
 grant execute on function close_month(date, text, text) to loyalty_batch;
 -- the one thing an auditor writes
