@@ -1,8 +1,8 @@
-"""What each notice is about: its class, the channels it may take and the facts its templates may use. Data only.
+"""What each notice is about: its class, and the facts its templates may use. Data only.
 
 A fact has a type; from it follow the filters that may write it, the check of what the ledger hands over, and what
 ``notifications.lint`` accepts. Facts are JSON: ISO dates, whole points, decimal strings. Examples of them are in
-``notifications.samples``; what members read is in ``notifications/templates``.
+``notifications.samples``; what members read is in ``notifications/templates``. Every kind has an e-mail and an SMS.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Class = Literal["transaction", "legal", "service", "marketing"]
-Channel = Literal["email", "sms"]
 Shape = Literal["points", "signed", "amount", "day", "month", "text", "url", "list", "item", "number"]
 
-CHANNELS: tuple[Channel, ...] = ("email", "sms")
 MAY_UNSUBSCRIBE: frozenset[Class] = frozenset({"service", "marketing"})
 # what every e-mail has, and what only the folder of a kind that can be part of a digest has
 FILES = ("subject.txt", "body.txt", "body.html", "sms.txt")
@@ -38,7 +36,6 @@ class Kind:
     belongs_to: Class
     facts: Mapping[str, Fact]
     sms_parts: int = 2
-    channels: tuple[Channel, ...] = CHANNELS
 
     @property
     def may_unsubscribe(self) -> bool:

@@ -4,7 +4,7 @@ What a template may contain is in ``lint_expressions``, ``lint_markup`` and ``li
 against each other, and every notice is written with the sample facts and measured.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -22,7 +22,7 @@ LONGEST_SUBJECT = 78
 LONGEST_SENDER = 45  # bytes: one encoded word; Python's own reader puts a blank between two
 UNSUBSCRIBE = "unsubscribe/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 REFUSE_SMS = {"zh": "拒收请回复R", "en": "Reply STOP to end"}
-REPORTS = frozenset({"month", "simulation"})
+PAGES = frozenset({"month", "preview", "simulation"})  # not notices
 
 
 def problems(folder: Path | None = None, brand: Brand | None = None) -> list[str]:
@@ -49,7 +49,7 @@ def _problems(folder: Traversable, brand: Brand | None) -> Iterator[str]:
     for kind in KINDS.values():
         yield from _of_kind(folder, kind, kind.name, kind.files, have)
     for child in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if child.is_dir() and child.name not in {LAYOUT, *KINDS, *REPORTS}:
+        if child.is_dir() and child.name not in {LAYOUT, *KINDS, *PAGES}:
             yield f"{child.name}: there is no such notice; there are {', '.join(KINDS)}"
 
 
@@ -114,15 +114,16 @@ def _written(folder: Path | None, have: list[str], brand: Brand | None) -> Itera
         from_whom = brand or sample_brand(locale)
         notices = Notices(from_whom, folder)
         for kind in KINDS.values():
+            written: dict[str, Rendered] = {}
             for name, sample in samples(kind.name, locale).items():
                 try:
-                    rendered = render_sample(notices, from_whom, kind, locale, sample)
+                    written[name] = render_sample(notices, from_whom, kind, locale, sample)
                 except CannotRender as error:
                     yield f"{kind.name}/{locale}: with the facts “{name}”: {error.why}"
-                    continue
-                if name != "hostile":  # its facts are longer than any a ledger has
-                    yield from _measured(kind, locale, rendered)
+            for rendered in written.values():
                 yield from _of_class(kind, locale, rendered, from_whom)
+            # hostile facts are longer than any a ledger has
+            yield from _measured(kind, locale, [rendered for name, rendered in written.items() if name != "hostile"])
 
 
 def render_sample(notices: Notices, brand: Brand, kind: Kind, locale: str, sample: Sample) -> Rendered:
@@ -143,14 +144,15 @@ def render_sample(notices: Notices, brand: Brand, kind: Kind, locale: str, sampl
     )
 
 
-def _measured(kind: Kind, locale: str, rendered: Rendered) -> Iterator[str]:
+def _measured(kind: Kind, locale: str, written: Sequence[Rendered]) -> Iterator[str]:
     where = f"{kind.name}/{locale}"
-    if len(rendered.subject) > LONGEST_SUBJECT:
-        yield f"{where}/subject.txt:1: up to {len(rendered.subject)} characters; at most {LONGEST_SUBJECT}"
-    length = sms_length(rendered.sms)
-    if length.parts > kind.sms_parts:
+    subject = max((len(rendered.subject) for rendered in written), default=0)
+    if subject > LONGEST_SUBJECT:
+        yield f"{where}/subject.txt:1: up to {subject} characters; at most {LONGEST_SUBJECT}"
+    sms = max((sms_length(rendered.sms) for rendered in written), key=lambda length: length.parts, default=None)
+    if sms and sms.parts > kind.sms_parts:
         yield (
-            f"{where}/sms.txt:1: up to {length.characters} characters ({length.alphabet}), that is {length.parts} SMS;"
+            f"{where}/sms.txt:1: up to {sms.characters} characters ({sms.alphabet}), that is {sms.parts} SMS;"
             f" at most {kind.sms_parts}"
         )
 

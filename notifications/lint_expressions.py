@@ -22,7 +22,7 @@ ALLOWED = (
 CALLED = {
     "Call": "nothing can be called, and no method used",
     "Getitem": "write a field with a dot: lot.points",
-    "ScopedEvalContextModifier": "escaping cannot be switched off",
+    "Scope": "escaping cannot be switched off",
     "Include": "other files cannot be included",
     "Import": "other files cannot be imported",
     "FromImport": "other files cannot be imported",
@@ -213,10 +213,12 @@ def _compared(node: nodes.Compare, scope: Scope) -> Iterator[str]:
 
 
 def _refusal(node: nodes.Node) -> str:
+    # Jinja gives a block it builds itself no line; what stands in it has one
+    line = node.lineno or next((inner.lineno for inner in node.find_all(nodes.Node) if inner.lineno), 1)
     if isinstance(node, COMPUTED):
-        return f"{node.lineno}: nothing can be computed in a notice"
+        return f"{line}: nothing can be computed in a notice"
     kind = type(node).__name__
-    return f"{node.lineno}: {CALLED.get(kind, f'“{kind}” is not allowed in a notice')}"
+    return f"{line}: {CALLED.get(kind, f'“{kind}” is not allowed in a notice')}"
 
 
 def _fact(node: nodes.Node, scope: Scope) -> Fact | None:

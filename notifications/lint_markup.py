@@ -26,7 +26,7 @@ ATTRIBUTES = {
     "table": {"class"},
     "p": {"class"},
 }
-CLASSES = frozenset({"figures", "number", "total", "small"})
+CLASSES = frozenset({"figures", "number", "small", "text", "total"})
 ATTRIBUTE = re.compile(r"""([^\s=<>"'/]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>]+))?""")
 LINK = re.compile(r"\{\{\s*(\w+)\s*\}\}(.*)", re.DOTALL)
 BEHIND_SITE = re.compile(r"(/[A-Za-z0-9/_.-]*)?")
@@ -98,10 +98,11 @@ class _Reader(HTMLParser):
             self._say("write &lt; for <")
         if ADDRESS.search(TOKEN.sub("", text)):
             self._say("an address is written {{ site_url }}")
-        if TOKEN.sub(lambda token: "" if token[0].startswith(("{%", "{#")) else "v", text).strip():
-            allowed = INSIDE.get(self._inside(), frozenset())
-            if not self._open or (self._inside() != "br" and not allowed & INLINE):
-                self._say("text stands in <p>, <h1>, <h2>, <li>, <td> or <th>")
+        words = TOKEN.sub(lambda token: (" " if token[0][1] in "%#" else "v") * len(token[0]), text)
+        if words.strip() and not INSIDE[self._inside()] & INLINE:
+            first = start + len(words) - len(words.lstrip())
+            line = self._source.count("\n", 0, first) + 1
+            self.found.append(f"{line}: text stands in <p>, <h1>, <h2>, <li>, <td> or <th>")
         for token in TOKEN.finditer(text):
             if token[0].startswith("{%"):
                 self._block(BLOCK.match(token[0]))

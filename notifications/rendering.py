@@ -116,10 +116,10 @@ class Notices:
             facts = {"parts": [self._part(part, locale) for part in parts]}
         return checked_facts(kind, facts)
 
-    def _part(self, part: Mapping[str, Any], locale: str) -> dict[str, str]:
-        kind = KINDS.get(part["kind"])
+    def _part(self, part: Any, locale: str) -> dict[str, str]:
+        kind = KINDS.get(part["kind"]) if isinstance(part, Mapping) and {"kind", "facts"} <= part.keys() else None
         if kind is None or not kind.in_digest:
-            raise WrongFacts("parts", "service notices")
+            raise WrongFacts("parts", "service notices, each with kind and facts")
         compiled = self._template(kind, locale)
         assert compiled.in_digest is not None  # noqa: S101 - a kind with in_digest has its file
         values = checked_facts(kind, part["facts"]) | self._added(kind, "", "", "", None, asked=False)
@@ -198,5 +198,5 @@ def _page(frame: str, files: Mapping[str, str], locale: str) -> str:
         mark = f"\ue000{len(tokens) - 1}\ue001"
         return mark if token[0].startswith("{{") else f"<!--{mark}-->"
 
-    inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True, minify_css=True)
+    inliner = css_inline.CSSInliner(load_remote_stylesheets=False, minify_css=True)
     return KEPT.sub(lambda mark: tokens[int(mark[1] or mark[2])], inliner.inline(TOKEN.sub(kept, frame)))

@@ -28,7 +28,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Said:
-    """What of a sample is in the member's language. The longest name has the 60 characters that ``addressed`` allows."""
+    """What of a sample is in the member's language. The longest names are as long as ``addressed`` allows."""
 
     name: str
     long_name: str
@@ -46,7 +46,7 @@ SAID: Mapping[str, _Said] = {
     ),
     "zh": _Said(
         "王小雅",
-        "买买提明·阿卜杜热合曼·" * 5,
+        ("买买提明·阿卜杜热合曼·" * 5)[:-1],
         ("每消费¥1可得2分，此前为1分。", "积分自消费之日起18个月内有效，此前为24个月。"),
     ),
 }

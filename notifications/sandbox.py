@@ -8,7 +8,7 @@ is an error.
 import re
 from typing import Any, NoReturn
 
-from jinja2 import StrictUndefined
+from jinja2 import DictLoader, StrictUndefined
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -27,8 +27,8 @@ class NoticeEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 
     def __init__(self, locale: str, currency: str, *, autoescape: bool) -> None:
-        """Without loader: a template can reach no other."""
-        super().__init__(autoescape=autoescape, undefined=StrictUndefined, cache_size=0)
+        """With nothing to load: a template can reach no other."""
+        super().__init__(loader=DictLoader({}), autoescape=autoescape, undefined=StrictUndefined, cache_size=0)
         self.filters = filters(locale, currency)
         self.globals = {}
         self.tests = {}

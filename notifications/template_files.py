@@ -1,7 +1,7 @@
 """The files of the notices: ``templates/<kind>/<locale>/…``, one shared frame, and the words every notice has in a locale.
 
 A folder is a copy of ``notifications/templates`` or of parts of it that are complete. Which locales there are is said by
-the folders in ``layout/``; ``month`` and ``simulation`` hold reports and no notices.
+the folders in ``layout/``; ``month``, ``simulation`` and ``preview`` hold pages and no notices.
 """
 
 import hashlib
