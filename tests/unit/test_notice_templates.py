@@ -14,7 +14,7 @@ from notifications.lint_markup import markup_problems
 from notifications.lint_wording import wording_problems
 from notifications.rendering import CannotRender, Notices
 from notifications.samples import sample_brand, samples
-from notifications.sandbox import NoticeEnvironment
+from notifications.sandbox import NoticeEnvironment, tidied
 from notifications.sms_length import sms_length
 from notifications.template_files import shipped_templates
 
@@ -94,6 +94,17 @@ def test_a_refused_template_is_not_rendered_even_where_nobody_ran_the_lint(templ
         )  # fmt: skip
 
 
+def test_a_template_that_breaks_a_line_breaks_no_header(templates):
+    (templates / "points_expiring" / "en" / "subject.txt").write_text("{{ points|num }}\nBcc: y {{ expires_on|date }}")
+    sample = samples("points_expiring", "en")["typical"]
+
+    with pytest.raises(CannotRender, match="the subject must be one line"):
+        Notices(sample_brand("en"), templates).render(
+            "points_expiring", "en", sample.facts, name="", member_no="M1", notice_ref="1",
+            unsubscribe_url="https://www.harbour-gifts.example/u/1",
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("source", HOSTILE)
 def test_the_sandbox_stops_most_of_it_by_itself(source):
     environment = NoticeEnvironment("en", "GBP", autoescape=True)
@@ -104,6 +115,18 @@ def test_the_sandbox_stops_most_of_it_by_itself(source):
             environment.from_string(source).render(facts)
     else:
         environment.from_string(source).render(facts)  # only the lint knows
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ name.__class__ }}", "{{ name.upper }}", "{{ lots.append }}", "{{ range }}", "{{ points + 1 }}"]
+)
+def test_the_sandbox_reads_no_attribute_and_computes_nothing(source):
+    with pytest.raises(TemplateError):
+        NoticeEnvironment("en", "GBP", autoescape=False).from_string(source).render(name="x", points=1, lots=[])
+
+
+def test_a_line_of_tags_leaves_no_empty_line_and_any_other_line_keeps_its_end():
+    assert tidied("{% if a %}\nb{% endif %}\n  {# c #}\nd\n") == "{% if a %}b{% endif %}\n{# c #}d\n"
 
 
 @pytest.mark.parametrize(
