@@ -75,20 +75,19 @@ def _decimal(value: str) -> bool:
 
 
 def _day(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 10 and _iso(value)
+    return isinstance(value, str) and _iso(value)
 
 
 def _month(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 7 and _iso(f"{value}-01")
+    return isinstance(value, str) and _iso(f"{value}-01")
 
 
 @lru_cache(65536)
 def _iso(value: str) -> bool:
     try:
-        dt.date.fromisoformat(value)
+        return dt.date.fromisoformat(value).isoformat() == value  # and not 20260630 or 2026-W27-2
     except ValueError:
         return False
-    return True
 
 
 def _text(value: Any) -> bool:
