@@ -145,6 +145,9 @@ def test_a_line_of_tags_leaves_no_empty_line_and_any_other_line_keeps_its_end():
         ("{% for lot in points %}{% endfor %}", "a loop can only go over a list: lots"),
         ("{% for lot in lots if lot.points %}{% endfor %}", "a loop is written {% for item in list %}"),
         ("{% for lot in lots %}{% for x in lots %}{% endfor %}{% endfor %}", "a loop inside a loop"),
+        ("{% for lot in lots recursive %}{% endfor %}", "a loop is written {% for item in list %}"),
+        ("{{ points|plural(one='x', other='y') }}", "the filter 'plural' is written behind a fact"),
+        ("{{ name.__class__ }}", "'.__class__' is not allowed"),
         ("{% set x = 1 %}", "{% set %} is not allowed"),
         ("{% if points is defined %}x{% endif %}", "“is …” is not allowed"),
         ("{{ points|plural('one') }}", 'write plural("point", "points")'),
@@ -200,6 +203,7 @@ def test_a_code_is_neither_printed_nor_compared_with_what_it_never_is():
         ("<p>{% if name %}x</p>{% else %}y</p>{% endif %}", "must be closed in it"),
         ("<!-- for later --><p>x</p>", "a remark is written {# … #}"),
         ("<p>a < b</p>", "write &lt; for <"),
+        ('<table><tbody><tr><th scope="x">y</th></tr></tbody></table>', "scope is row or col"),
         ("<p onclick=x>y</p>", "the attribute value must be quoted"),
     ],
 )
@@ -331,6 +335,17 @@ def test_a_locale_that_was_begun_must_be_complete(templates):
     assert "win_back/fr/subject.txt: is missing" in found
     assert "points_expired/de: layout/de is missing" in found
     assert any(line.startswith("points_expried: there is no such notice") for line in found)
+
+
+def test_english_and_the_frame_are_looked_at_too(templates):
+    shutil.rmtree(templates / "layout" / "en")
+    frame = templates / "layout" / "frame.html"
+    frame.write_text(frame.read_text().replace("{{ brand }}", "{{ brnad }}"))
+
+    found = problems(templates)
+
+    assert "layout/en: is missing; members whose language is not there get English" in found
+    assert any(line.startswith("layout/frame.html:") and "did you mean 'brand'?" in line for line in found)
 
 
 def test_a_file_nobody_reads_is_named(templates):
