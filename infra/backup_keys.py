@@ -24,9 +24,10 @@ RECIPIENTS, IDENTITIES, SIGNING, SIGNERS = "recipients.txt", "identities.txt", "
 
 @dataclass(frozen=True)
 class Keys:
-    """A folder of keys; each part is read when it is needed, so that a host may hold only some."""
+    """A folder of keys; each part is read when it is needed, so that a host may hold only some. ``command`` makes them."""
 
     folder: Path
+    command: str = "loyalty backup keys generate"
 
     def recipients(self) -> list[x25519.Recipient]:
         """Whom a new backup is encrypted to.
@@ -75,7 +76,7 @@ class Keys:
             lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
         except OSError as error:
             raise KeysMissing(
-                f"There is no {path} that can be read. Make keys with: loyalty backup keys generate"
+                f"There is no {path} that can be read. Make keys with: {self.command}"
             ) from error
         found = [line for line in lines if line and not line.startswith("#")]
         if not found:
@@ -125,15 +126,16 @@ def _add(keys: Keys, recipients: list[str], identities: list[str], signers: list
     identity, signer = x25519.Identity.generate(), Ed25519PrivateKey.generate()
     secret = base64.b64encode(signer.private_bytes_raw()).decode()
     # What opens and what trusts before what encrypts and signs: cut short here, no backup is made that nobody can read.
-    _write(keys.folder / IDENTITIES, [str(identity), *identities], "secret: opens the backups. Keep a copy elsewhere.")
-    _write(keys.folder / SIGNERS, [public_text(signer.public_key()), *signers], "public: whose manifests are trusted")
-    _write(
+    write_keys(keys.folder / IDENTITIES, [str(identity), *identities], "secret: opens the backups. Keep a copy elsewhere.")
+    write_keys(keys.folder / SIGNERS, [public_text(signer.public_key()), *signers], "public: whose manifests are trusted")
+    write_keys(
         keys.folder / RECIPIENTS, [str(identity.to_public()), *recipients], "public: new backups are encrypted to these"
     )
-    _write(keys.folder / SIGNING, [secret], "secret: signs the manifests of new backups")
+    write_keys(keys.folder / SIGNING, [secret], "secret: signs the manifests of new backups")
 
 
-def _write(path: Path, lines: list[str], comment: str) -> None:
+def write_keys(path: Path, lines: list[str], comment: str) -> None:
+    """Write a file of keys, whole or not at all, for its owner's eyes."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     unfinished.touch(mode=0o600)
     unfinished.write_text("\n".join([f"# {comment}", *lines, ""]), "utf-8")

@@ -9,9 +9,11 @@ import base64
 import datetime as dt
 import email.utils
 import hashlib
+import mimetypes
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
@@ -29,6 +31,16 @@ HOPELESS = {  # the same question gets the same answer a second later
     "RequestTimeTooSkewed", "SignatureDoesNotMatch", "BadDigest", "InvalidBucketName",
 }  # fmt: skip
 CLOCK_TOLERANCE = dt.timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as the server confirmed it; ``locked_until``: nobody can delete it before, None: no such lock."""
+
+    url: str
+    sha256: str
+    bytes: int
+    locked_until: dt.datetime | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,41 @@ class ObjectStore:
             "ChecksumSHA256": base64.b64encode(hashlib.sha256(content).digest()).decode(),
         }
         self._ask(lambda: self.client.put_object(Bucket=self.bucket, Key=key, Body=content, **digests), key)
+
+    def put_file(self, key: str, path: Path, *, locked_until: dt.datetime | None = None) -> Stored:
+        """Store a file, up to 5 GB, and lock it where the bucket has Object Lock; say until when the server really holds it.
+
+        Raises:
+            StorageFailed: it is not stored.
+        """
+        with path.open("rb") as file:
+            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").digest()
+        extra: dict[str, Any] = {"ContentType": mimetypes.guess_type(path.name)[0] or "application/octet-stream"}
+        if locked_until is not None and self._has_object_lock():
+            extra |= {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": locked_until}
+
+        def put() -> None:
+            with path.open("rb") as file:
+                self.client.put_object(
+                    Bucket=self.bucket, Key=key, Body=file, ContentMD5=base64.b64encode(md5).decode(),
+                    ChecksumSHA256=base64.b64encode(sha256).decode(), **extra,
+                )  # fmt: skip
+
+        self._ask(put, key)
+        head = self._ask(lambda: dict(self.client.head_object(Bucket=self.bucket, Key=key)), key) or {}
+        if head.get("ContentLength") != path.stat().st_size:
+            raise StorageFailed(f"{key} was confirmed, and has {head.get('ContentLength')} bytes instead of {path.stat().st_size}.")
+        held: dt.datetime | None = head.get("ObjectLockRetainUntilDate")
+        return Stored(f"s3://{self.bucket}/{key}", sha256.hex(), path.stat().st_size, held)
+
+    def _has_object_lock(self) -> bool:
+        try:
+            answer = self.client.get_object_lock_configuration(Bucket=self.bucket)
+        except (ClientError, BotoCoreError):  # none, or a server that does not know the question
+            return False
+        return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
 
     def get(self, key: str) -> bytes | None:
         """An object's content; None when there is none of that name.
@@ -140,6 +187,11 @@ def connect(access: StorageAccess, *, give_up_seconds: float = GIVE_UP_SECONDS) 
         ),
     )
     return ObjectStore(client, access.bucket, access.endpoint_url or "AWS", give_up_seconds)
+
+
+def later(moment: dt.datetime, *, years: int) -> dt.datetime | None:
+    """The moment so many years later; None for no years."""
+    return moment + dt.timedelta(days=round(365.25 * years)) if years else None
 
 
 def _is_local(endpoint: str | None) -> bool:

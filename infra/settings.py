@@ -73,6 +73,10 @@ class Settings(BaseSettings):
     backup_keep_monthly: Annotated[int, Field(ge=0)] = 13
     postgres_tools: Path | None = None
 
+    evidence_keys: Annotated[Path | None, AfterValidator(lambda path: path and path.expanduser().absolute())] = None
+    report_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")] = "reports"
+    report_lock_years: Annotated[int, Field(ge=0, le=100)] = 10
+
     smtp_url: SecretStr | None = None
     smtp_port: Port = 2525
 

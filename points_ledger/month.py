@@ -160,12 +160,6 @@ def as_bytes(report: Mapping[str, Any]) -> bytes:
     return (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def entries(connection: Connection, month: Month, keep: Keep) -> None:
-    """Hand over every entry of the month, the population of the roll-forward."""
-    for row in stream(connection, "month_entries", month.values):
-        keep("entries", row)
-
-
 def share(part: int, whole: int) -> str:
     """A share with four places, rounded half up."""
     return format(breakage.share(Fraction(part, whole)), "f") if whole else "0.0000"

@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import hashlib
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from sqlalchemy import Connection, Engine
 from expectations import runner
 from infra.database import MissingDatabaseUrl
 from notifications.month_page import month_page
-from points_ledger import month, month_sign_off
+from notifications.month_print import month_csv, month_pdf, month_workbook
+from points_ledger import evidence, month, month_sign_off
 from points_ledger.errors import MonthDeviates, UnknownEvent, translated
 from points_ledger.month_checks import Keep
 from points_ledger.month_liability import journal_row
@@ -23,8 +25,6 @@ from points_ledger.month_sign_off import SignedMonth
 from tasks import ledger
 
 REPORT: Final = "report.json"
-PAGE: Final = "report.html"
-JOURNAL: Final = "journal.csv"
 SUMS: Final = "SHA256SUMS"
 
 
@@ -47,7 +47,7 @@ class Verified:
 
 
 def make(name: str, folder: Path | None = None) -> Made:
-    """Make the report of a month; with ``folder``, write it there with its page, journal and populations.
+    """Make the report of a month; with ``folder``, write it there in all its forms, with journal and populations.
 
     Reads as the auditor's login where there is one. Nothing in the ledger is changed.
 
@@ -56,19 +56,32 @@ def make(name: str, folder: Path | None = None) -> Made:
         OSError: the folder cannot be written.
     """
     ledger.policy()
-    with runner.snapshot(_reader()) as (connection, _, _):
+    with runner.snapshot(reader()) as (connection, _, _):
         asked = month.month_of(connection, name)
         if folder is None:
-            return _made(month.figures(connection, asked))
+            return made_of(month.figures(connection, asked))
         folder.mkdir(parents=True, exist_ok=True)
         with _populations(folder) as (keep, written):
-            made = _made(month.figures(connection, asked, keep=keep))
-            month.entries(connection, asked, keep)
-    (folder / REPORT).write_bytes(month.as_bytes(made.report))
-    (folder / PAGE).write_text(month_page(made.report, made.sha256), encoding="utf-8")
-    _write_journal(folder / JOURNAL, made.report)
-    _write_sums(folder, [REPORT, PAGE, JOURNAL, *written])
+            made = made_of(month.figures(connection, asked, keep=keep))
+        with (folder / "entries.csv").open("wb") as file:
+            evidence.copy(connection, evidence.COPIED["entries"], asked, file)
+    forms = documents(made)
+    for document, content in forms.items():
+        (folder / document).write_bytes(content)
+    _write_sums(folder, [*forms, "entries.csv", *written])
     return made
+
+
+def documents(made: Made) -> dict[str, bytes]:
+    """The report in all its forms, by file name: the first is the report, the others show it."""
+    return {
+        REPORT: month.as_bytes(made.report),
+        "report.html": month_page(made.report, made.sha256).encode(),
+        "report.pdf": month_pdf(made.report, made.sha256),
+        "report.xlsx": month_workbook(made.report),
+        "report.csv": month_csv(made.report).encode(),
+        "journal.csv": _journal(made.report).encode(),
+    }
 
 
 def close(name: str) -> tuple[Made, SignedMonth]:
@@ -86,7 +99,7 @@ def close(name: str) -> tuple[Made, SignedMonth]:
     with translated(), ledger.engine().begin() as connection:
         asked = month.month_of(connection, name)
         month_sign_off.close(connection, asked, month.as_bytes(made.report), code_version=ledger.code_version())
-        return made, _recorded(connection, name)
+        return made, recorded(connection, name)
 
 
 def sign(name: str) -> tuple[Made, SignedMonth]:
@@ -105,7 +118,7 @@ def sign(name: str) -> tuple[Made, SignedMonth]:
         raise MonthDeviates(made.report["headline"])
     with translated(), auditor.begin() as connection:
         month_sign_off.sign(connection, name, made.sha256)
-        return made, _recorded(connection, name)
+        return made, recorded(connection, name)
 
 
 def verify(name: str) -> Verified:
@@ -115,11 +128,11 @@ def verify(name: str) -> Verified:
         UnknownEvent: the month is not closed.
     """
     with ledger.engine().connect() as connection:
-        recorded = _recorded(connection, name)
+        known = recorded(connection, name)
     made = make(name)
-    same = made.sha256 == recorded.report_sha256
-    lines = [] if same else month_sign_off.differences(recorded.report, month.as_bytes(made.report))
-    return Verified(recorded, made.sha256, made.report["headline"], lines)
+    same = made.sha256 == known.report_sha256
+    lines = [] if same else month_sign_off.differences(known.report, month.as_bytes(made.report))
+    return Verified(known, made.sha256, made.report["headline"], lines)
 
 
 @task(name="close-month", retries=2, retry_delay_seconds=[5, 30])
@@ -137,18 +150,25 @@ def month_before(moment: dt.datetime) -> str:
     return f"{ledger.business_date(moment).replace(day=1) - dt.timedelta(days=1):%Y-%m}"
 
 
-def _made(report: dict[str, Any]) -> Made:
+def made_of(report: dict[str, Any]) -> Made:
+    """A report with the SHA-256 of its bytes."""
     return Made(report, month_sign_off.fingerprint(month.as_bytes(report)))
 
 
-def _recorded(connection: Connection, name: str) -> SignedMonth:
+def recorded(connection: Connection, name: str) -> SignedMonth:
+    """What was recorded of a closed month.
+
+    Raises:
+        UnknownEvent: it is not closed.
+    """
     found = month_sign_off.recorded(connection, name)
     if found is None:
         raise UnknownEvent(f"{name} is not closed: see loyalty month close.")
     return found
 
 
-def _reader() -> Engine:
+def reader() -> Engine:
+    """The auditor's login where there is one, else the one that writes."""
     try:
         return ledger.engine("auditor")
     except MissingDatabaseUrl:
@@ -173,13 +193,14 @@ def _populations(folder: Path) -> Iterator[tuple[Keep, list[str]]]:
         yield keep, written
 
 
-def _write_journal(path: Path, report: Mapping[str, Any]) -> None:
+def _journal(report: Mapping[str, Any]) -> str:
     columns = ("date", "document", "account", "debit", "credit", "currency", "text")
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for line in report["liability"]["journal"]:
-            writer.writerow(journal_row(line, date=report["through"], currency=report["currency"]))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    for line in report["liability"]["journal"]:
+        writer.writerow(journal_row(line, date=report["through"], currency=report["currency"]))
+    return file.getvalue()
 
 
 def _write_sums(folder: Path, names: list[str]) -> None:

@@ -29,7 +29,7 @@ decided as (
     group by member_id
 )
 select
-    m.member_no, coalesce(o.balance_after, 0) as opening, t.moved, c.balance_after as closing,
+    t.member_id, m.member_no, coalesce(t.opening_seq, 0) as opening_entries, coalesce(o.balance_after, 0) as opening, t.moved, c.balance_after as closing,
     coalesce(o.debt_after, 0) as opening_debt, t.owed, c.debt_after as closing_debt, t.is_active, t.earned, t.spent,
     t.opening_seq is null as is_new, coalesce(d.opening, b.opening, 'none') as opening_tier,
     coalesce(d.closing, b.closing, 'none') as closing_tier
@@ -39,4 +39,4 @@ left join points.member as m on m.member_id = t.member_id
 inner join points.entry as c on c.member_id = t.member_id and c.seq = t.closing_seq and c.book_date <= :through
 left join points.entry as o on o.member_id = t.member_id and o.seq = t.opening_seq and o.book_date < :first
 left join decided as d on d.member_id = t.member_id
-order by m.member_no
+order by t.member_id

@@ -39,6 +39,7 @@ before as (
 )
 select
     t.order_no, x.points as granted, trim_scale(x.eligible_amount) as eligible, trim_scale(t.refunded) as refunded, coalesce(l.points, 0) as lapsed,
+    coalesce(b.taken, 0)::bigint as taken_before,
     case when x.points = 0 or x.eligible_amount <= 0 then 0 else greatest(coalesce(b.taken, 0), least(
         case when t.refunded >= x.eligible_amount then x.points else floor(x.points * t.refunded / x.eligible_amount) end,
         x.points - coalesce(l.points, 0))) end::bigint as expected,
