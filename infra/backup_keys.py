@@ -75,9 +75,7 @@ class Keys:
         try:
             lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
         except OSError as error:
-            raise KeysMissing(
-                f"There is no {path} that can be read. Make keys with: {self.command}"
-            ) from error
+            raise KeysMissing(f"There is no {path} that can be read. Make keys with: {self.command}") from error
         found = [line for line in lines if line and not line.startswith("#")]
         if not found:
             raise KeysMissing(f"{path} holds no key.")
@@ -126,8 +124,12 @@ def _add(keys: Keys, recipients: list[str], identities: list[str], signers: list
     identity, signer = x25519.Identity.generate(), Ed25519PrivateKey.generate()
     secret = base64.b64encode(signer.private_bytes_raw()).decode()
     # What opens and what trusts before what encrypts and signs: cut short here, no backup is made that nobody can read.
-    write_keys(keys.folder / IDENTITIES, [str(identity), *identities], "secret: opens the backups. Keep a copy elsewhere.")
-    write_keys(keys.folder / SIGNERS, [public_text(signer.public_key()), *signers], "public: whose manifests are trusted")
+    write_keys(
+        keys.folder / IDENTITIES, [str(identity), *identities], "secret: opens the backups. Keep a copy elsewhere."
+    )
+    write_keys(
+        keys.folder / SIGNERS, [public_text(signer.public_key()), *signers], "public: whose manifests are trusted"
+    )
     write_keys(
         keys.folder / RECIPIENTS, [str(identity.to_public()), *recipients], "public: new backups are encrypted to these"
     )

@@ -46,6 +46,7 @@ class EvidencePack:
     """A pack being written; see ``written``."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
+        """Nothing is in it yet."""
         self._zip = archive
         self.files: dict[str, dict[str, Any]] = {}
         self._rows: tuple[str, Any, Any] | None = None  # the population that rows are coming in for
@@ -87,7 +88,9 @@ class EvidencePack:
         """Write the manifest: ``facts``, and the hash of every file; sign it. Return the signer's key id."""
         self._end_rows()
         self.put(VERIFIER, resources.files("infra").joinpath(VERIFIER).read_bytes())
-        body = json.dumps({"format": FORMAT, **facts, "files": self.files}, indent=1, ensure_ascii=False).encode() + b"\n"
+        body = (
+            json.dumps({"format": FORMAT, **facts, "files": self.files}, indent=1, ensure_ascii=False).encode() + b"\n"
+        )
         public = public_text(signer.public_key())
         signature = {"signature": base64.b64encode(signer.sign(body)).decode(), "public_key": public}
         for name, content in ((MANIFEST, body), (SIGNATURE, json.dumps(signature, indent=1).encode() + b"\n")):

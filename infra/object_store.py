@@ -88,7 +88,9 @@ class ObjectStore:
         self._ask(put, key)
         head = self._ask(lambda: dict(self.client.head_object(Bucket=self.bucket, Key=key)), key) or {}
         if head.get("ContentLength") != path.stat().st_size:
-            raise StorageFailed(f"{key} was confirmed, and has {head.get('ContentLength')} bytes instead of {path.stat().st_size}.")
+            raise StorageFailed(
+                f"{key} was confirmed, and has {head.get('ContentLength')} bytes instead of {path.stat().st_size}."
+            )
         held: dt.datetime | None = head.get("ObjectLockRetainUntilDate")
         return Stored(f"s3://{self.bucket}/{key}", sha256.hex(), path.stat().st_size, held)
 

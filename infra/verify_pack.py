@@ -41,8 +41,10 @@ class Difference(Exception):
     """The first thing that is not what it must be."""
 
     def __init__(self, file: str, row: object, column: str, expected: object, found: object) -> None:
+        """All five, as they are printed."""
         super().__init__(file, row, column, expected, found)
-        self.lines = [f"file      {file}", f"row       {row}", f"column    {column}", f"expected  {expected}", f"found     {found}"]  # fmt: skip
+        told = {"file": file, "row": row, "column": column, "expected": expected, "found": found}
+        self.lines = [f"{name:<10}{value}" for name, value in told.items()]
 
 
 def same(file: str, row: object, column: str, expected: object, found: object) -> None:
@@ -55,6 +57,7 @@ class Pack:
     """A zip file, or the folder it was unpacked into."""
 
     def __init__(self, path: Path) -> None:
+        """Look at what the path is."""
         self.folder = path if path.is_dir() else None
         self.zip = None if path.is_dir() else zipfile.ZipFile(path)
 
@@ -80,6 +83,7 @@ class OfMember:
     """A CSV file in the order of members, read a member at a time."""
 
     def __init__(self, pack: Pack, name: str) -> None:
+        """Read the first row."""
         self.name, self.rows = name, pack.rows(name)
         self.next = next(self.rows, None)
 
@@ -138,6 +142,7 @@ class Tree:
     """The Merkle root of leaves that come one by one; holds one node a level."""
 
     def __init__(self) -> None:
+        """No leaf yet."""
         self.levels: list[bytes | None] = []
 
     def add(self, node: bytes) -> None:
@@ -167,6 +172,7 @@ class Month:
     """The month as its rows give it."""
 
     def __init__(self, pack: Pack, report: dict[str, Any]) -> None:
+        """Nothing is read yet but what the rules are worth."""
         self.pack, self.report = pack, report
         self.trees: dict[str, Tree] = defaultdict(Tree)
         self.kinds: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
@@ -186,7 +192,8 @@ class Month:
             member = min(head for head in heads if head is not None)
             said = {name: list(files[name].take(member)) for name in ("members", "wallets", "lots")}
             for name in ("members", "wallets"):
-                same(f"{name}.csv", f"of member_id {member}", "member_id", "one row", "one row" if len(said[name]) == 1 else f"{len(said[name])} rows")  # fmt: skip
+                rows = f"{len(said[name])} row{'s' * (len(said[name]) != 1)}"
+                same(f"{name}.csv", f"of member_id {member}", "member_id", "1 row", rows)
             earned = self._entries(said["members"][0], said["wallets"][0], said["lots"], files["entries"].take(member))
             self._orders(list(files["judgements"].take(member)), list(files["order_lines"].take(member)), earned)
 
@@ -223,12 +230,14 @@ class Month:
                 earned[row["source_ref"]] += points
         for file, line, row, column, value in (
             ("members.csv", *member, "closing", balance), ("members.csv", *member, "closing_debt", debt),
-            ("wallets.csv", *wallet, "balance", balance), ("wallets.csv", *wallet, "debt", debt), ("wallets.csv", *wallet, "entries", seq),
+            ("wallets.csv", *wallet, "balance", balance), ("wallets.csv", *wallet, "debt", debt),
+            ("wallets.csv", *wallet, "entries", seq),
             *(("lots.csv", line, row, "closing", left[row["lot_seq"]]) for line, row in lots),
         ):  # fmt: skip
             same(file, line, column, value, int(row[column]))
         same("lots.csv", f"of member_id {said['member_id']}", "closing", balance, sum(left.values()))
-        for name, value in (("members", 1), ("opening", int(said["opening"])), ("opening_debt", int(said["opening_debt"])), ("closing", balance),
+        for name, value in (("members", 1), ("opening", int(said["opening"])), ("opening_debt", int(said["opening_debt"])),
+                            ("closing", balance),
                             ("closing_debt", debt), ("with_points", balance > 0), ("active", said["is_active"] == "True"),
                             ("new", said["is_new"] == "True")):  # fmt: skip
             self.sums[name] += value
@@ -241,9 +250,17 @@ class Month:
         for line, row in orders:
             amounts, version = bought[row["order_no"]], row["policy_version"]
             same("judgements.csv", line, "purchase_lines", len(amounts), int(row["purchase_lines"]))
-            same("judgements.csv", line, "purchase_amount", sum(amounts.values(), Decimal(0)), Decimal(row["purchase_amount"]))
+            same(
+                "judgements.csv",
+                line,
+                "purchase_amount",
+                sum(amounts.values(), Decimal(0)),
+                Decimal(row["purchase_amount"]),
+            )
             exact = Decimal(0)
-            for place, rate, factors in zip(*(_list(row[name]) for name in ("lines", "rates", "multipliers")), strict=True):
+            for place, rate, factors in zip(
+                *(_list(row[name]) for name in ("lines", "rates", "multipliers")), strict=True
+            ):
                 worth = amounts[place] * self.worth[version, "rate", rate]
                 for factor in factors.split("+") if factors != "0" else ():
                     worth *= self.worth[version, "multiplier", factor]
@@ -264,14 +281,23 @@ class Month:
         for line, row in self.pack.rows("seals.csv"):
             day, kinds = row["book_date"], self.kinds.get(row["book_date"], {})
             same("seals.csv", line, "previous", before, row["previous"])
-            parts = [row[name] for name in ("book_date", "entries", "points_by_kind", "outstanding", "debt", "root", "previous")]
+            parts = [
+                row[name]
+                for name in ("book_date", "entries", "points_by_kind", "outstanding", "debt", "root", "previous")
+            ]
             before = hashlib.sha256("\n".join(part for part in parts if part != NULL).encode()).hexdigest()
             same("seals.csv", line, "checkpoint", before, row["checkpoint"])
             if day >= self.report["first"]:
                 outstanding += sum(SIGNS[kind] * points for kind, (_, points) in kinds.items())
                 debt += sum(DEBT.get(kind, 0) * points for kind, (_, points) in kinds.items())
                 same("seals.csv", line, "entries", sum(n for n, _ in kinds.values()), int(row["entries"]))
-                same("seals.csv", line, "points_by_kind", {kind: p for kind, (_, p) in kinds.items()}, json.loads(row["points_by_kind"]))
+                same(
+                    "seals.csv",
+                    line,
+                    "points_by_kind",
+                    {kind: p for kind, (_, p) in kinds.items()},
+                    json.loads(row["points_by_kind"]),
+                )
                 same("seals.csv", line, "outstanding", outstanding, int(row["outstanding"]))
                 same("seals.csv", line, "debt", debt, int(row["debt"]))
                 same("seals.csv", line, "root", self.trees[day].root(), row["root"])
@@ -283,7 +309,8 @@ class Month:
         """Orders, returns and redemptions against what was booked of them in the month."""
         months = self.report["first"], self.report["through"]
         for file, ours, theirs, kinds in (
-            ("orders.csv", "recomputed", "booked", ("order earn",)), ("returns.csv", "said", "booked", ("return claw_back", "return owe")),
+            ("orders.csv", "recomputed", "booked", ("order earn",)),
+            ("returns.csv", "said", "booked", ("return claw_back", "return owe")),
             ("redemptions.csv", "said", "booked", ("redemption spend",)), ("returned_orders.csv", "expected", "taken", ()),
         ):  # fmt: skip
             booked = 0
@@ -298,15 +325,16 @@ class Month:
 
     def totals(self, control: dict[str, Any]) -> None:
         """The report's figures, and the manifest's control totals."""
-        roll, kinds = self.report["roll_forward"], defaultdict(lambda: [0, 0])
+        roll = self.report["roll_forward"]
+        kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         for of_day in self.kinds.values():
             for kind, (entries, points) in of_day.items():
                 kinds[kind] = [kinds[kind][0] + entries, kinds[kind][1] + points]
         found = {row["kind"]: [row["entries"], row["points"]] for row in roll["kinds"]}
         same("report.json", "-", "roll_forward.kinds", dict(kinds), found)
         for day in roll["days"]:
-            points = {kind: p for kind, (_, p) in self.kinds.get(day["date"], {}).items()}
-            same("report.json", day["date"], "roll_forward.days.kinds", points, day["kinds"])
+            of_kinds = {kind: p for kind, (_, p) in self.kinds.get(day["date"], {}).items()}
+            same("report.json", day["date"], "roll_forward.days.kinds", of_kinds, day["kinds"])
         of_report = self.report["members"] | {"opening": roll["opening"], "closing": roll["closing"]}
         of_report |= {f"{end}_debt": self.report["debt"][end] for end in ("opening", "closing")}
         for name in ("members", "new", "active", "with_points", "opening", "closing", "opening_debt", "closing_debt"):
@@ -314,8 +342,10 @@ class Month:
         same("report.json", "-", "open_points.points", self.sums["closing"], self.report["open_points"]["points"])
         same("report.json", "-", "orders.in_ledger", self.sources["order earn"], self.report["orders"]["in_ledger"])
         entries = sum(n for n, _ in kinds.values())
-        ours = {"entries": entries, "points_by_kind": {kind: p for kind, (_, p) in kinds.items()}}
-        ours |= {name: self.sums[name] for name in ("members", "seals", "opening", "closing", "opening_debt", "closing_debt")}
+        ours: dict[str, Any] = {"entries": entries, "points_by_kind": {kind: p for kind, (_, p) in kinds.items()}}
+        ours |= {
+            name: self.sums[name] for name in ("members", "seals", "opening", "closing", "opening_debt", "closing_debt")
+        }
         same("MANIFEST.json", "-", "control_totals", ours, control)
         for check in self.report["checks"]:
             same("report.json", check["title"], f"checks.{check['id']}.deviations", 0, check["deviations"])
@@ -339,7 +369,9 @@ def manifest_of(pack: Pack, signer: str | None) -> tuple[dict[str, Any], str]:
     key_id = hashlib.sha256(seal["public_key"].encode()).hexdigest()[:16]
     same("MANIFEST.sig", "-", "public_key", signer or key_id, key_id)
     try:
-        Ed25519PublicKey.from_public_bytes(base64.b64decode(seal["public_key"])).verify(base64.b64decode(seal["signature"]), body)
+        Ed25519PublicKey.from_public_bytes(base64.b64decode(seal["public_key"])).verify(
+            base64.b64decode(seal["signature"]), body
+        )
     except InvalidSignature:
         raise Difference("MANIFEST.json", "-", "signature", "that of its bytes", "another one") from None
     manifest: dict[str, Any] = json.loads(body)
@@ -367,7 +399,13 @@ def main() -> int:
         month.events()
         month.totals(manifest["control_totals"])
         if record := manifest["record"]:
-            same("MANIFEST.json", "-", "record.report_sha256", manifest["files"]["report.json"]["sha256"], record["report_sha256"])
+            same(
+                "MANIFEST.json",
+                "-",
+                "record.report_sha256",
+                manifest["files"]["report.json"]["sha256"],
+                record["report_sha256"],
+            )
     except Difference as found:
         print("DIFFERENT", *found.lines, sep="\n")
         return 1

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Style = Literal["", "bold", "soft", "code", "good", "bad"]
+
+
 @dataclass(frozen=True)
 class Words:
     """A run of text in one style."""

@@ -15,7 +15,6 @@ Report = Mapping[str, Any]
 BOUNDS: Final = ("low", "base", "high")
 
 
-
 def title(report: Report) -> str:
     """The heading under the verdict."""
     return f"{report['programme']}: {report['month']}"

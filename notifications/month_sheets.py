@@ -70,7 +70,11 @@ def _figures(report: Report) -> list[dict[str, Any]]:
         f"liability before, {report['currency']}": liability["opening_liability"],
         f"all open points, {report['currency']}": liability["gross"],
     }
-    proof = {"report.json, checkpoint": report["checkpoint"], "programme": report["programme"], "month": report["month"]}
+    proof = {
+        "report.json, checkpoint": report["checkpoint"],
+        "programme": report["programme"],
+        "month": report["month"],
+    }
     return [
         *({"what": what, "value": value, "money": None, "text": None} for what, value in named.items()),
         *({"what": what, "value": None, "money": value, "text": None} for what, value in money.items()),

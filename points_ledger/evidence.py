@@ -16,7 +16,9 @@ from points_ledger.month import Month
 from points_ledger.queries import statement
 
 # Populations by the statement that gives them. The report itself reads KEPT and hands its rows on; the others are copied.
-KEPT: Final = {name: f"month_{name}" for name in ("members", "orders", "returns", "returned_orders", "adjustments", "redemptions")}  # fmt: skip
+KEPT: Final = {
+    name: f"month_{name}" for name in ("members", "orders", "returns", "returned_orders", "adjustments", "redemptions")
+}
 COPIED: Final = {
     **{name: f"month_{name}" for name in ("wallets", "lots", "entries", "judgements", "order_lines", "rules")},
     "seals": "month_seal_chain",

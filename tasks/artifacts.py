@@ -44,11 +44,25 @@ def publish_checks(as_of: dt.date, engine: str, answers: list[dict[str, Any]]) -
     create_markdown_artifact(key="check-ledger", markdown="\n".join(lines), description="What the checks answered")
 
 
-def publish_month(answer: dict[str, Any]) -> None:
-    """Publish what closing a month came to; the report itself is in the ledger."""
+def publish_month(answer: dict[str, Any], evidence: dict[str, Any]) -> None:
+    """Publish what closing a month came to, and where its report and evidence pack are; the report is in the ledger too."""
     lines = [f"# {answer['month']}", "", answer.get("refused") or answer["headline"]]
     if "report_sha256" in answer:
         lines += ["", f"report.json: `{answer['report_sha256']}`", "", f"Next: `loyalty month sign {answer['month']}`"]
+    if "stored" in evidence:
+        lines += ["", "| stored | bytes | |", "|---|---:|---|"]
+        lines += [f"| `{one['url']}` | {one['bytes']:,} | {one['lock']} |" for one in evidence["stored"]]
+        lines += [
+            "",
+            f"The pack is signed by the key `{evidence['signer']}`; `verify_pack.py` in it needs none of our code.",
+        ]
+    elif "refused" in evidence:
+        lines += [
+            "",
+            f"**The evidence pack is not stored.** {evidence['refused']}",
+            "",
+            f"Then: `loyalty month publish {answer['month']}`",
+        ]
     create_markdown_artifact(
         key="reconcile-month", markdown="\n".join(lines), description="Whether the month was closed"
     )

@@ -1,7 +1,10 @@
 """Steps of ``loyalty demo``: a generated shop, imported and closed through Prefect, and what to look at afterwards."""
 
 import datetime as dt
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +12,12 @@ from pathlib import Path
 from sqlalchemy import text
 
 from infra import embedded, prefect_api
+from infra.database import MissingDatabaseUrl
 from infra.demo_shop import write_shop
 from infra.settings import settings
 from points_ledger import totals
 from points_ledger.queries import statement
-from tasks import adjustments, approvals, backup, ledger, undo
+from tasks import adjustments, approvals, backup, evidence, ledger, month, undo
 from tasks.feeds import import_feed
 
 DAYS = 60
@@ -186,6 +190,50 @@ def back_up_and_restore() -> RestoredCopy | None:
     return RestoredCopy(
         known.proven.backup_id, stored, seconds, looked_at.entries, looked_at.seals, len(differences), same
     )
+
+
+@dataclass(frozen=True)
+class SignedMonth:
+    """The demo's first whole month: closed, signed by the auditor's login, its evidence stored, and verified by a stranger."""
+
+    month: str
+    headline: str
+    signed_by: str
+    pack: Path
+    verifier: Path
+    objects: int
+    verdict: str
+    is_verified: bool
+
+
+def sign_a_month(starts_on: dt.date) -> SignedMonth | None:
+    """Close, sign, pack and publish the first month of the shop; None where this machine has no login of an auditor.
+
+    The pack is then verified by its own program, in an interpreter of its own. Safe to repeat: it is closed and signed once.
+    """
+    name = f"{starts_on:%Y-%m}"
+    try:
+        ledger.engine("auditor")
+    except MissingDatabaseUrl:
+        return None
+    if not evidence.keys().folder.exists():
+        evidence.generate_keys()
+    made, _ = month.close(name)
+    _, recorded = month.sign(name)
+    folder = settings().home / "months"
+    folder.mkdir(parents=True, exist_ok=True)
+    packed = evidence.pack(name, folder / f"evidence-{name}.zip")
+    _, stored = evidence.publish(name)
+    verifier = folder / "verify_pack.py"
+    with zipfile.ZipFile(packed.path) as pack:
+        verifier.write_bytes(pack.read(verifier.name))
+    answer = subprocess.run(
+        [sys.executable, "-I", verifier, packed.path, "--signer", packed.signer], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    return SignedMonth(
+        name, made.report["headline"], recorded.signed_by or "nobody", packed.path, verifier, len(stored),
+        (answer.stdout or answer.stderr).strip(), answer.returncode == 0,
+    )  # fmt: skip
 
 
 def upgrades() -> tuple[int, str | None]:

@@ -133,7 +133,11 @@ def publish(name: str) -> tuple[Packed, list[Stored]]:
 
 def lock_in_words(one: Stored) -> str:
     """Until when an object is locked, as the server said."""
-    return f"locked until {one.locked_until:%Y-%m-%d}" if one.locked_until else "not locked: this bucket has no Object Lock"
+    return (
+        f"locked until {one.locked_until:%Y-%m-%d}"
+        if one.locked_until
+        else "not locked: this bucket has no Object Lock"
+    )
 
 
 @task(name="publish-month", retries=2, retry_delay_seconds=[5, 30])

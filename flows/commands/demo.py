@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows.commands.explanation import show
@@ -101,13 +102,27 @@ def demo(programme: Path) -> None:
             )
         else:
             console.print("  left out on a database server of yours; see docs/howto/restore.md")
+        console.print(
+            "[bold]10[/] A month, closed and signed: loyalty month close, loyalty month sign, loyalty month pack"
+        )
+        signed = steps.sign_a_month(policy.starts_on)
+        if signed:
+            console.print(
+                f"  {signed.headline} Signed by {signed.signed_by}\n"
+                f"  its evidence    {signed.pack}; with the report in S3: {signed.objects} objects\n"
+                f"  verified alone  {escape(signed.verdict)}\n"
+                f"  again           python {signed.verifier} {signed.pack}"
+            )
+        else:
+            console.print("  left out: set LOYALTY_AUDITOR_DATABASE_URL; see docs/howto/close-a-month.md")
     console.print(
         f"\n[bold green]Done in {time.monotonic() - began:.0f} s.[/] Look at:\n"
         f"  Prefect UI      {steps.ui()}\n  the night's run {steps.page(run_id)}\n  its artifacts   {steps.ui()}/artifacts\n"
         f"  the shop files  {steps.shop_folder()}\n"
         "Try: loyalty status, loyalty totals, loyalty close --dry-run. End it with: make demo-stop (or loyalty down)"
     )
-    if differences or (copy and (copy.differences or not copy.has_same_totals)):
+    failed = (copy and (copy.differences or not copy.has_same_totals)) or (signed and not signed.is_verified)
+    if differences or failed:
         raise SystemExit(1)
 
 

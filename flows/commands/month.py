@@ -150,7 +150,9 @@ def generate() -> None:
 
     with plainly():
         folder = steps.generate_keys()
-        click.echo(f"Made in {folder}: packs are signed by the key {steps.trusted()[0]}. Publish that id to your auditors.")
+        click.echo(
+            f"Made in {folder}: packs are signed by the key {steps.trusted()[0]}. Publish that id to your auditors."
+        )
 
 
 @keys.command()
@@ -160,7 +162,9 @@ def rotate() -> None:
 
     with plainly():
         steps.rotate_keys()
-        click.echo(f"From now on packs are signed by the key {steps.trusted()[0]}. Publish that id beside the old ones.")
+        click.echo(
+            f"From now on packs are signed by the key {steps.trusted()[0]}. Publish that id beside the old ones."
+        )
 
 
 @keys.command()

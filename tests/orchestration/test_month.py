@@ -1,4 +1,4 @@
-"""The month's close as Prefect sees it: recorded once, or a state that says what is missing."""
+"""The month's close as Prefect sees it: recorded once and stored with its evidence, or a state that says what is missing."""
 
 import datetime as dt
 
@@ -6,6 +6,7 @@ import pytest
 from prefect.artifacts import Artifact
 
 from flows.month import reconcile_month
+from tasks import evidence
 from tasks import ledger as steps
 from tasks.month import month_before
 
@@ -13,8 +14,14 @@ pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
 
 
 @pytest.fixture
-def shop(ledger, monkeypatch):
-    """A ledger with a closed January, which the flow reaches by its settings."""
+def shop(ledger, monkeypatch, storage, tmp_path):
+    """A ledger with a closed January, a bucket, and a key, which the flow reaches by its settings."""
+    monkeypatch.setenv("LOYALTY_HOME", str(tmp_path / "home"))
+    for name, value in (
+        ("ENDPOINT_URL", storage.access.endpoint_url), ("ACCESS_KEY_ID", storage.access.access_key_id),
+        ("SECRET_ACCESS_KEY", storage.access.secret_access_key), ("BUCKET", storage.access.bucket),
+    ):  # fmt: skip
+        monkeypatch.setenv(f"LOYALTY_S3_{name}", value)
     for setting, login in (("", "loyalty_batch"), ("ADMIN_", ledger.url.username)):
         url = ledger.url.set(username=login).render_as_string(hide_password=False)
         monkeypatch.setenv(f"LOYALTY_{setting}DATABASE_URL", url)
@@ -22,6 +29,7 @@ def shop(ledger, monkeypatch):
     ledger.start()
     ledger.orders("A1,m1,2026-01-03 10:00,tea,1,100")
     ledger.close("2026-01-31")
+    evidence.generate_keys()
     yield ledger
     steps.engine().dispose()
     steps.engine.cache_clear()
@@ -33,7 +41,21 @@ def test_a_month_is_closed_once_and_the_next_step_is_named(shop):
     assert first["headline"] == "2026-01: everything agrees."
     assert reconcile_month("2026-01") == first
     assert shop.one("SELECT report_sha256 FROM points.month_close") == first["report_sha256"]
-    assert "loyalty month sign 2026-01" in Artifact.get("reconcile-month").data
+    artifact = Artifact.get("reconcile-month").data
+    assert "loyalty month sign 2026-01" in artifact
+    for name in ("report.html", "report.pdf", "report.xlsx", "evidence.zip"):
+        assert f"/reports/months/2026-01/{first['report_sha256'][:16]}/{name}`" in artifact
+
+
+def test_a_month_whose_evidence_cannot_be_stored_is_closed_and_says_so(shop):
+    (evidence.keys().folder / "signing.key").unlink()
+
+    state = reconcile_month("2026-01", return_state=True)
+
+    assert (state.name, state.type.value) == ("EvidenceNotStored", "FAILED")
+    assert "loyalty month keys generate" in state.message
+    assert "loyalty month publish 2026-01" in Artifact.get("reconcile-month").data
+    assert shop.one("SELECT count(*) FROM points.month_close") == 1
 
 
 def test_a_month_that_is_not_over_or_does_not_agree_is_not_closed(shop):

@@ -492,7 +492,8 @@ def test_a_month_is_reported_closed_signed_and_verified_from_the_command_line(ow
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("one", "two"))
     assert first == second
     assert set(first) == {
-        "report.json", "report.html", "journal.csv", "entries.csv", "members.csv", "orders.csv", "returns.csv",
+        "report.json", "report.html", "report.pdf", "report.xlsx", "report.csv", "journal.csv", "entries.csv",
+        "members.csv", "orders.csv", "returns.csv",
         "returned_orders.csv", "redemptions.csv", "adjustments.csv", "SHA256SUMS",
     }  # fmt: skip
     for line in first["SHA256SUMS"].decode().splitlines():
