@@ -190,11 +190,14 @@ class Month:
         files = {name: OfMember(self.pack, f"{name}.csv") for name in names}
         while (heads := [file.member() for file in files.values() if file.next]) != []:
             member = min(head for head in heads if head is not None)
-            said = {name: list(files[name].take(member)) for name in ("members", "wallets", "lots")}
-            for name in ("members", "wallets"):
-                rows = f"{len(said[name])} row{'s' * (len(said[name]) != 1)}"
-                same(f"{name}.csv", f"of member_id {member}", "member_id", "1 row", rows)
-            earned = self._entries(said["members"][0], said["wallets"][0], said["lots"], files["entries"].take(member))
+            earned: dict[str, int] = {}
+            if any(files[name].member() == member for name in names[:4]):  # else an order that earned nothing
+                said = {name: list(files[name].take(member)) for name in ("members", "wallets", "lots")}
+                for name in ("members", "wallets"):
+                    rows = f"{len(said[name])} row{'s' * (len(said[name]) != 1)}"
+                    same(f"{name}.csv", f"of member_id {member}", "member_id", "1 row", rows)
+                entries = files["entries"].take(member)
+                earned = self._entries(said["members"][0], said["wallets"][0], said["lots"], entries)
             self._orders(list(files["judgements"].take(member)), list(files["order_lines"].take(member)), earned)
 
     def _entries(

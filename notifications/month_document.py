@@ -116,7 +116,7 @@ def _roll_forward(report: Report) -> Iterable[Block]:
     if report["unusual_days"]:
         yield Heading(3, "Unusual days")
         yield _said(
-            "More than three times the median of the month’s other days, or nothing where there is usually something."
+            "More than three times the median of the month's other days, or nothing where there is usually something."
         )
         yield table(
             "Day|Kind|Points#|Usual#",
@@ -130,7 +130,7 @@ def _orders(report: Report) -> Iterable[Block]:
     yield table(
         "What|Points#",
         [
-            (f"{points(orders['orders'])} orders that the month’s nights judged, computed again", points(orders["recomputed"])),
+            (f"{points(orders['orders'])} orders that the month's nights judged, computed again", points(orders["recomputed"])),
             ("booked in the month for earlier nights", _signed(orders["booked_earlier_nights"])),
             ("booked after the month", _signed(-orders["booked_later"])),
             (_bold("Earnings of orders in the ledger"), _bold(points(orders["in_ledger"]))),
@@ -155,7 +155,7 @@ def _liability(report: Report) -> Iterable[Block]:
         ],
     )  # fmt: skip
     yield _said(
-        "Low and high: the estimate without each cohort’s evidence in turn, and as far off as the back-test below was at its "
+        "Low and high: the estimate without each cohort's evidence in turn, and as far off as the back-test below was at its "
         f"worst. Expected never to be used: {points(found['expected_breakage'])} points. Counted as used for want of evidence: "
         f"{points(found['without_evidence'])}."
     )
