@@ -8,7 +8,7 @@ import datetime as dt
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar
@@ -80,8 +80,16 @@ class ExpectNoOffendingRows(BatchExpectation):
         }
 
 
-def run_suite(reader: sa.Engine, checks: Sequence[Check], *, as_of: dt.date) -> CheckRun:
+def run_suite(
+    reader: sa.Engine,
+    checks: Sequence[Check],
+    *,
+    as_of: dt.date,
+    keep: Callable[[dict[str, Any]], None] = lambda _validation: None,
+) -> CheckRun:
     """Run checks in their full form, all in one snapshot. A check that cannot run is answered with its error.
+
+    ``keep`` is given what Great Expectations answered, as plain values.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the ledger cannot be reached.
@@ -92,10 +100,13 @@ def run_suite(reader: sa.Engine, checks: Sequence[Check], *, as_of: dt.date) -> 
         with runner.snapshot(reader) as (holder, name, started_at):
             exported = holder.execute(sa.text("SELECT pg_export_snapshot()")).scalar_one()
             with _suite(reader, exported, checks, runner.values(as_of, "full")) as validation:
-                results = validation.run(result_format="COMPLETE").results
+                answered = validation.run(result_format="COMPLETE")
     finally:
         _FOUND.reset(token)
-    by_id = {result.expectation_config.kwargs["check_id"]: result for result in results if result.expectation_config}
+    keep(answered.to_json_dict())  # type: ignore[no-untyped-call] # - it has no annotations
+    by_id = {
+        result.expectation_config.kwargs["check_id"]: result for result in answered.results if result.expectation_config
+    }
     answers = tuple(_answer(check, by_id[check.id], found.get(check.id)) for check in checks)
     return CheckRun(as_of, "full", "great_expectations", name, started_at, answers)
 

@@ -1,4 +1,4 @@
-"""Daily, after the night: run the checks that are due over the whole ledger, and keep what they find."""
+"""Daily, after the night: run the checks that are due over the whole ledger, keep what they find, and store their pages."""
 
 import datetime as dt
 from typing import Any
@@ -7,6 +7,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.artifacts import publish_checks
+from tasks.check_docs import publish_step
 from tasks.checks import check_step, not_green
 from tasks.night import why_stopped
 
@@ -26,5 +27,5 @@ def check_ledger(as_of: dt.date | None = None, everything: bool = False) -> dict
     if not state.is_completed():
         return why_stopped(state)
     report = state.result()
-    publish_checks(report.as_of, report.engine, report.answers)
+    publish_checks(report.as_of, report.engine, report.answers, publish_step(report))
     return not_green() or {"check_run_id": report.check_run_id, "outcome": report.outcome}

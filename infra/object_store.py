@@ -52,7 +52,7 @@ class ObjectStore:
     endpoint: str
     give_up_seconds: float = GIVE_UP_SECONDS
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: bytes, *, content_type: str = "application/octet-stream") -> None:
         """Store an object.
 
         Raises:
@@ -62,7 +62,12 @@ class ObjectStore:
             "ContentMD5": base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode(),
             "ChecksumSHA256": base64.b64encode(hashlib.sha256(content).digest()).decode(),
         }
-        self._ask(lambda: self.client.put_object(Bucket=self.bucket, Key=key, Body=content, **digests), key)
+        self._ask(
+            lambda: self.client.put_object(
+                Bucket=self.bucket, Key=key, Body=content, ContentType=content_type, **digests
+            ),
+            key,
+        )
 
     def put_file(self, key: str, path: Path, *, locked_until: dt.datetime | None = None) -> Stored:
         """Store a file, up to 5 GB, and lock it where the bucket has Object Lock; say until when the server really holds it.
@@ -74,7 +79,7 @@ class ObjectStore:
             md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").digest()
-        extra: dict[str, Any] = {"ContentType": mimetypes.guess_type(path.name)[0] or "application/octet-stream"}
+        extra: dict[str, Any] = {"ContentType": content_type(path.name)}
         if locked_until is not None and self._has_object_lock():
             extra |= {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": locked_until}
 
@@ -189,6 +194,12 @@ def connect(access: StorageAccess, *, give_up_seconds: float = GIVE_UP_SECONDS) 
         ),
     )
     return ObjectStore(client, access.bucket, access.endpoint_url or "AWS", give_up_seconds)
+
+
+def content_type(name: str) -> str:
+    """What a browser should take a file for, by its name."""
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
 def later(moment: dt.datetime, *, years: int) -> dt.datetime | None:

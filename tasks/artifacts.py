@@ -27,8 +27,8 @@ def publish_nights(results: list[NightResult], stopped: State[Any] | None = None
         create_table_artifact(key="nights", table=[_row(result) for result in results], description="One line a night")
 
 
-def publish_checks(as_of: dt.date, engine: str, answers: list[dict[str, Any]]) -> None:
-    """Publish what each check answered; the findings stay in the ledger."""
+def publish_checks(as_of: dt.date, engine: str, answers: list[dict[str, Any]], pages: dict[str, Any]) -> None:
+    """Publish what each check answered, and where the pages of the run are; the findings stay in the ledger."""
     lines = [
         f"# {len(answers)} checks as of {as_of}",
         "",
@@ -40,7 +40,10 @@ def publish_checks(as_of: dt.date, engine: str, answers: list[dict[str, Any]]) -
         f"| {a['check_id']} | {a['severity']} | {a['outcome']} | {a['offending']:,} | {a['milliseconds']:,} |"
         for a in worst_first
     ]
-    lines += ["", f"Run by {engine}. What is open, and what to do about it: `loyalty findings --open`."]
+    lines += ["", f"Run by {engine}. What is open, and what to do about it: `loyalty findings --open`.", ""]
+    lines += [f"- `{url}`" for url in pages.get("stored", ())]
+    if "refused" in pages:
+        lines += [f"The pages are not stored: {pages['refused']} Write them here: `loyalty check --docs DIR`."]
     create_markdown_artifact(key="check-ledger", markdown="\n".join(lines), description="What the checks answered")
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import prefect.runtime
@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from expectations import catalogue, on_call, runner
+from expectations import catalogue, on_call, run_page, runner
 from expectations.catalogue import BY_ID, CATALOGUE, Check
 from infra.database import MissingDatabaseUrl
 from points_ledger import check_findings, runs, totals
@@ -27,7 +27,10 @@ PAGE = "docs/howto/handle-a-finding.md"
 
 @dataclass(frozen=True)
 class Report:
-    """What a run of checks came to: its number and day, the worst answer, each answer without its rows, what it holds up."""
+    """What a run of checks came to: its number and day, the worst answer, each answer with its first rows, what it holds up.
+
+    ``documents``: its page for auditors, and what Great Expectations answered, by file name.
+    """
 
     check_run_id: int
     as_of: dt.date
@@ -35,6 +38,7 @@ class Report:
     outcome: str
     answers: list[dict[str, Any]]
     stopping: dict[str, int]
+    documents: dict[str, str] = field(default_factory=dict)
 
 
 def check_night(engine: Engine, night: Night, progress: Progress | None = None) -> None:
@@ -70,14 +74,15 @@ def check(
             day = as_of or totals.last_closed(connection)
         if day is None:
             raise InvalidRequest("No day is closed yet: name one with --as-of.")
-        run = _run(day, chosen or (catalogue.due(day) if only_due else CATALOGUE), bare=bare)
+        run, validation = _run(day, chosen or (catalogue.due(day) if only_due else CATALOGUE), bare=bare)
         with writer.begin() as connection:
             number = check_findings.record(
                 connection, run, code_version=ledger.code_version(), flow_run_id=prefect.runtime.flow_run.id
             )
             stopping = check_findings.stopping(connection, day=day)
     answers = [{**asdict(answer), "rows": answer.rows[: runner.SHOWN]} for answer in run.answers]
-    return Report(number, day, run.engine, run.outcome, answers, stopping)
+    documents = run_page.documents(run, number, validation)
+    return Report(number, day, run.engine, run.outcome, answers, stopping, documents)
 
 
 @task(
@@ -200,12 +205,14 @@ def propose_repair(finding_no: int, reason: str) -> tuple[int | None, Check]:
         return check_findings.propose_repair(connection, finding_no, about.repair, reason=reason), about
 
 
-def _run(day: dt.date, checks: Sequence[Check], *, bare: bool) -> CheckRun:
+def _run(day: dt.date, checks: Sequence[Check], *, bare: bool) -> tuple[CheckRun, dict[str, Any] | None]:
     if bare:
-        return runner.run_bare(_reader(), checks, as_of=day)
+        return runner.run_bare(_reader(), checks, as_of=day), None
     from expectations.suite import run_suite  # noqa: PLC0415 - imports Great Expectations: seven seconds
 
-    return run_suite(_reader(), checks, as_of=day)
+    kept: list[dict[str, Any]] = []
+    run = run_suite(_reader(), checks, as_of=day, keep=kept.append)
+    return run, kept[0]
 
 
 def _reader() -> Engine:

@@ -27,18 +27,25 @@ Examples:
 @click.option("--check", "check_ids", multiple=True, metavar="ID", help="Only this check; may be given again.")
 @click.option("--as-of", "as_of", type=DAY, help="The date the checks are bound to; default: the last closed day.")
 @click.option("--bare", is_flag=True, help="Without Great Expectations: the same statements, seven seconds sooner.")
+@click.option(
+    "--docs",
+    "docs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the run's pages there, in a folder of its own.",
+)
 @click.option("--json", "machine", is_flag=True, help="For machines.")
-def check(check_ids: tuple[str, ...], as_of: dt.date | None, *, bare: bool, machine: bool) -> None:
+def check(check_ids: tuple[str, ...], as_of: dt.date | None, docs: Path | None, *, bare: bool, machine: bool) -> None:
     """Run the checks over the whole ledger, in one snapshot, and keep what they find.
 
     Exit code 1 when a stop check found rows that nobody waived, or a check could not run.
     """
-    from tasks import checks  # noqa: PLC0415 - Prefect takes a second to import
+    from tasks import check_docs, checks  # noqa: PLC0415 - Prefect takes a second to import
 
     with plainly():
         report = checks.check(as_of, check_ids, bare=bare)
+        place = check_docs.write(report, docs) if docs else None
     if machine:
-        click.echo(as_json(asdict(report)))
+        click.echo(as_json({key: value for key, value in asdict(report).items() if key != "documents"}))
     else:
         shown = Console(highlight=False, soft_wrap=True)
         for answer in report.answers:
@@ -53,6 +60,8 @@ def check(check_ids: tuple[str, ...], as_of: dt.date | None, *, bare: bool, mach
         shown.print(f"{len(report.answers)} checks as of {report.as_of}: {report.outcome}.")
         if report.stopping:
             shown.print("No night takes points away before these are cleared or waived: " + ", ".join(report.stopping))
+        if place:
+            shown.print(f"Written: {escape(str(place))}")
     errors = any(answer["outcome"] == "error" for answer in report.answers)
     sys.exit(1 if errors or report.stopping else 0)
 
