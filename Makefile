@@ -22,6 +22,7 @@ demo-stop: .venv/.ready ## stop everything the demo started; its data stays unde
 	@.venv/bin/loyalty down
 
 test: .venv/.ready ## the whole test suite, on the embedded PostgreSQL 18
+	@sh infra/ci/browser.sh
 	@.venv/bin/pytest $(PYTEST)
 
 check: .venv/.ready ## lint, formatting and types
