@@ -82,6 +82,18 @@ NOT_COPIED: Final[Mapping[str, str]] = {
     "member_contact": "as screen_finding",
     "redemption_block": "blocks are not repeated: what they refused is redeemed on both sides",
     "redemption_release": "as redemption_block",
+    "contact": "nobody is told what was only simulated",
+    "consent": "as contact",
+    "suppression": "as contact",
+    "erasure": "as contact",
+    "notice": "as contact",
+    "digest_part": "as contact",
+    "notice_queue": "as contact",
+    "notice_result": "as contact",
+    "notice_proof": "as contact",
+    "expiry_warning": "as contact",
+    "dispatcher_identity": "as contact",
+    "provider_rate": "as contact",
 }
 Copied = Callable[[str], None]
 
