@@ -28,6 +28,7 @@
     ├── PeriodNotSimulated      days that the ledger does not hold whole
     ├── RedemptionsBlocked      PL040
     ├── OwnCase                 PL041   a block or a finding that another login has to decide about
+    ├── NoticesHeld             PL070   a restored or copied database sends nothing until a person says so
     ├── ImplausibleValue        a value no shop can mean: the whole file is refused
     ├── GateFailed              a check before the close found rows
     └── WaitsForPerson          the guard stopped a plan
@@ -164,6 +165,10 @@ class OwnCase(LedgerError):
     """Another login has to decide that: not the one that set the block, nor the one a finding is about."""
 
 
+class NoticesHeld(LedgerError):
+    """This database was restored or copied, and sends nothing before a person says: loyalty notices release."""
+
+
 class ImplausibleValue(LedgerError):
     """A value no shop can mean."""
 
@@ -241,6 +246,7 @@ _BY_SQLSTATE: dict[str, type[LedgerError]] = {
     "PL060": LastProvenBackup,
     "PL050": OpenFindings,
     "PL051": OwnMonth,
+    "PL070": NoticesHeld,
     "42501": NotAllowed,
 }
 _BY_CONSTRAINT: dict[str | None, type[LedgerError]] = {"four_eyes": SamePerson, "another_login_releases": OwnCase}

@@ -6,13 +6,14 @@ them. Here: staging, the control total, the same-file rule. What a feed's rows m
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
 from psycopg2 import sql
 from sqlalchemy import BigInteger, Column, Connection, Identity, MetaData, Table, Text, text
 
+from points_ledger.contacts import Seal
 from points_ledger.errors import ImplausibleValue
 from points_ledger.policy import Policy
 
@@ -43,8 +44,13 @@ FEEDS: Mapping[str, Feed] = {
         Feed("cancellations", ("redemption_no", "cancelled_at"), ()),
         Feed("activities", ("activity_no", "member_no", "activity", "happened_at"), ("store", "channel")),
         Feed(
-            "members", ("member_no",), ("joined_on", "locale", "time_zone", "groups", "birthday", "status", "contact")
-        ),
+            "members",
+            ("member_no",),
+            (
+                "joined_on", "locale", "time_zone", "groups", "birthday", "status", "contact", "name", "email", "phone",
+                "consent_marketing",
+            ),
+        ),  # fmt: skip
     )
 }
 
@@ -80,6 +86,8 @@ class Reading:
     time_zone: str | None
     header_lines: int
     contact_key: bytes | None = field(default=None, repr=False)
+    seal: Seal | None = None  # how contacts are kept; None: files with contacts are refused
+    columns: tuple[str, ...] = ()  # those the file has, or the layout gives a constant for
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,7 @@ def import_file(
         ),
         {"zone": reading.time_zone or policy.time_zone},
     )
+    reading = replace(reading, columns=(*stream.columns, *reading.constants))
     rows_read = stage(connection, feed, stream, reading)
     known = connection.execute(
         text("SELECT file_id FROM points.feed_file WHERE feed = :feed AND sha256 = :sha256"),

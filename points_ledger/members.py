@@ -1,18 +1,25 @@
-"""Members as a feed: who belongs to the programme, without any contact data.
+"""Members as a feed: who belongs to the programme, and how they are reached.
 
-The newest file wins for what it says of a member; a member number is for ever. Of a contact the ledger keeps an
-HMAC-SHA256 under a key of the importing process, so that a screen sees who shares one; the text stays in the import's
-temporary table and is gone before a rejected row is kept.
+The newest file wins for what it says of a member; a member number is for ever. Names, addresses and numbers are kept
+sealed (``contacts``); in the open the ledger keeps an HMAC-SHA256 of an address or number under a key of the importing
+process, so that a screen sees who shares one. The text stays in the import's temporary table and is gone before a
+rejected row is kept.
 """
 
 import hashlib
 
+from typing import Final
+
 from sqlalchemy import Connection, text
 
+from points_ledger import contacts
 from points_ledger.errors import InvalidRequest
 from points_ledger.feeds import Reading, Total
 from points_ledger.policy import Policy
 from points_ledger.queries import statement
+
+SEALED: Final = ("name", "email", "phone")  # a file with one of these columns says all that is known of its members
+MARKED: Final = ("contact", "email", "phone")
 
 
 def accept(connection: Connection, reading: Reading, policy: Policy, file_id: int) -> list[Total]:
@@ -21,10 +28,12 @@ def accept(connection: Connection, reading: Reading, policy: Policy, file_id: in
     Raises:
         InvalidRequest: there are contacts, and no key to keep them under.
     """
+    if reading.seal is None:
+        _refuse(connection, SEALED, "LOYALTY_CONTACT_MASTER_KEYS")
     values = {"starts_on": policy.starts_on, "file_id": file_id, "header_lines": reading.header_lines}
     pads = _pads(connection, reading.contact_key)
     connection.execute(statement("type_members"), {**values, **pads})
-    connection.execute(text("ALTER TABLE staged DROP COLUMN contact"))
+    connection.execute(text("".join(f"ALTER TABLE staged DROP COLUMN {name};" for name in {*SEALED, *MARKED})))
     connection.execute(statement("insert_members"), values)
     connection.execute(
         text(
@@ -38,6 +47,9 @@ def accept(connection: Connection, reading: Reading, policy: Policy, file_id: in
             " WHERE reason IS NULL AND contact_fingerprint IS NOT NULL"
         )
     )
+    if reading.seal is not None and set(SEALED) & set(reading.columns):
+        contacts.keep_staged(connection, reading.seal)
+    connection.execute(statement("insert_consents"))
     connection.execute(statement("quarantine_members"), values)
     return [
         Total(row.fate, row.reason, row.rows, None)
@@ -53,10 +65,13 @@ def accept(connection: Connection, reading: Reading, policy: Policy, file_id: in
 def _pads(connection: Connection, key: bytes | None) -> dict[str, bytes]:
     """The two padded keys of HMAC (RFC 2104), for Postgres to hash with: the contacts never leave it."""
     if key is None:
-        if connection.execute(
-            text("SELECT EXISTS (SELECT FROM staged WHERE coalesce(contact, '') <> '')")
-        ).scalar_one():
-            raise InvalidRequest("The file has contacts: set LOYALTY_CONTACT_KEY, or leave the column out.")
+        _refuse(connection, MARKED, "LOYALTY_CONTACT_KEY")
         key = b""
     block = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
     return {"inner_pad": bytes(byte ^ 0x36 for byte in block), "outer_pad": bytes(byte ^ 0x5C for byte in block)}
+
+
+def _refuse(connection: Connection, columns: tuple[str, ...], setting: str) -> None:
+    filled = " OR ".join(f"coalesce({name}, '') <> ''" for name in columns)
+    if connection.execute(text(f"SELECT EXISTS (SELECT FROM staged WHERE {filled})")).scalar_one():  # noqa: S608 - constants
+        raise InvalidRequest(f"The file has contacts: set {setting}, or leave the columns {', '.join(columns)} out.")

@@ -90,6 +90,7 @@ NOT_COPIED: Final[Mapping[str, str]] = {
     "digest_part": "as contact",
     "notice_queue": "as contact",
     "notice_result": "as contact",
+    "proof_dictionary": "as contact",
     "notice_proof": "as contact",
     "expiry_warning": "as contact",
     "dispatcher_identity": "as contact",

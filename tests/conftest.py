@@ -24,6 +24,7 @@ from infra.embedded import StorageAccess
 from infra.programme import check_programme
 from infra.settings import Settings
 from points_ledger import activities, feeds, members, night, orders, redemptions
+from points_ledger.contacts import Seal
 from points_ledger.policy import policy_on, store_version
 
 ACCEPT = {
@@ -108,9 +109,10 @@ class Ledger:
         decimal: str = ".",
         layout: str = "test",
         contact_key: bytes | None = None,
+        seal: Seal | None = None,
     ) -> feeds.ImportResult:
         """Import rows of a feed (stored as waiting; nothing is posted yet)."""
-        reading = feeds.Reading("test.csv", layout, {}, decimal, None, None, 1, contact_key)
+        reading = feeds.Reading("test.csv", layout, {}, decimal, None, None, 1, contact_key, seal)
         with self.engine().begin() as connection:
             policy = policy_on(connection, START)
             assert policy is not None

@@ -72,17 +72,6 @@ create table member_contact (
     fingerprint bytea not null check (octet_length(fingerprint) = 32)
 );
 create index member_contact_by_fingerprint on member_contact (fingerprint);
-create function remember_contacts(numbers text [], fingerprints bytea []) returns bigint language sql security definer
-set search_path = pg_catalog, points, pg_temp as $$
-    with kept as (
-        insert into member_contact (member_id, fingerprint)
-        select m.member_id, c.fingerprint from unnest(numbers, fingerprints) as c (member_no, fingerprint)
-        inner join member m on m.member_no = c.member_no
-        order by m.member_id
-        on conflict (member_id) do update set fingerprint = excluded.fingerprint
-        returning 1)
-    select count(*) from kept
-$$;
 
 -- The block on a member's redemptions --------------------------------------------------------------------------------
 
@@ -235,7 +224,7 @@ where not exists (select from screen_review r where r.finding_id = f.finding_id)
 create index return_line_effective_on on return_line using brin (effective_on) with (pages_per_range = 16, autosummarize = on);
 create index approval_of_login on approval (proposed_by, what);
 
-revoke execute on function remember_contacts(text [], bytea []), refuse_blocked(text), open_block(bigint), refuse_short_reason(text),
+revoke execute on function refuse_blocked(text), open_block(bigint), refuse_short_reason(text),
     block_redemptions(text, text), end_block(text, text, bigint, bigint), release_redemptions(text, text),
     propose_release(text, text), approve_release(bigint), clear_finding(bigint, text) from public;
 grant select on screening, screen_finding, screen_review, open_screen_finding, store_day, redemption_block, redemption_release
@@ -243,7 +232,6 @@ grant select on screening, screen_finding, screen_review, open_screen_finding, s
 grant select on redemption_block, redemption_release to loyalty_support;
 grant select on member_contact to loyalty_batch, loyalty_auditor;
 grant insert on screen_finding, store_day to loyalty_batch;
-grant execute on function remember_contacts(text [], bytea []) to loyalty_batch;
 grant execute on function block_redemptions(text, text), propose_release(text, text), clear_finding(bigint, text)
     to loyalty_batch, loyalty_approver;
 grant execute on function release_redemptions(text, text), approve_release(bigint) to loyalty_approver;

@@ -81,6 +81,103 @@ from member as m
 left join contact as c on c.member_id = m.member_id
 left join erasure as e on e.member_id = m.member_id;
 
+-- What an import keeps of its members: each a contact sealed elsewhere; an erased member's is not kept. No name, address and
+-- number any more: the row stays, so that proofs stay readable. Returns how many were kept.
+create function keep_contacts(
+    members bigint [], keys bytea [], key_ids text [], sealed bytea [], email_marks bytea [], phone_marks bytea []
+) returns bigint language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare kept bigint;
+begin
+    -- an erasure of one of them waits for this, or this for it; the next statement sees which
+    perform from member m where m.member_id = any(members) order by m.member_id for key share;
+    insert into contact as c (member_id, key_wrapped, key_id, sealed, email_mark, phone_mark)
+    select n.* from unnest(members, keys, key_ids, keep_contacts.sealed, email_marks, phone_marks)
+        as n (member_id, key_wrapped, key_id, sealed, email_mark, phone_mark)
+    where not exists (select from erasure e where e.member_id = n.member_id)
+    order by n.member_id
+    on conflict (member_id) do update set key_wrapped = excluded.key_wrapped, key_id = excluded.key_id, sealed = excluded.sealed,
+        email_mark = excluded.email_mark, phone_mark = excluded.phone_mark, changed_at = clock_timestamp();
+    get diagnostics kept = row_count;
+    return kept;
+end $$;
+
+-- The marks by which the fraud screens see who shares a contact; of an erased member none is kept. Returns how many were.
+create function remember_contacts(numbers text [], fingerprints bytea []) returns bigint language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare kept bigint;
+begin
+    perform from member m where m.member_no = any(numbers) order by m.member_id for key share;
+    insert into member_contact (member_id, fingerprint)
+    select m.member_id, c.fingerprint from unnest(numbers, fingerprints) as c (member_no, fingerprint)
+    inner join member m on m.member_no = c.member_no
+    where not exists (select from erasure e where e.member_id = m.member_id)
+    order by m.member_id
+    on conflict (member_id) do update set fingerprint = excluded.fingerprint;
+    get diagnostics kept = row_count;
+    return kept;
+end $$;
+
+-- Members' keys wrapped anew, under another master key. A member who was erased or imported again meanwhile is left alone.
+create function rewrap_contacts(members bigint [], known bytea [], keys bytea [], to_key_id text) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare changed bigint;
+begin
+    update contact c set key_wrapped = n.key_wrapped, key_id = to_key_id
+    from unnest(members, known, keys) as n (member_id, known, key_wrapped)
+    where c.member_id = n.member_id and c.key_wrapped = n.known;
+    get diagnostics changed = row_count;
+    return changed;
+end $$;
+
+-- Destroys what is known of a member besides the ledger: the contact with its key, and the mark of the fraud screens. Again:
+-- nothing happens, the first reason stays. Returns whether it was done now.
+create function erase_member(member_no text, reason text, moment timestamptz) returns boolean language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare member constant bigint := member_by_no(member_no);
+begin
+    perform refuse_short_reason(reason);
+    perform from wallet w where w.member_id = member for no key update;
+    perform from member m where m.member_id = member for update;
+    return erase(member, erase_member.reason, erase_member.moment, session_user);
+end $$;
+
+create function erase(member bigint, reason text, moment timestamptz, actor text) returns boolean language plpgsql
+set search_path = pg_catalog, points, pg_temp as $$
+declare is_new boolean;
+begin
+    insert into erasure (member_id, moment, actor, reason) values (member, erase.moment, erase.actor, erase.reason)
+    on conflict do nothing;
+    is_new := found;
+    delete from contact c where c.member_id = member;
+    delete from member_contact c where c.member_id = member;
+    return is_new;
+end $$;
+
+-- Erasures of the time after a backup, done again in its copy, by the one who restores. A number that belongs to no member or
+-- to another one in the copy is passed by: what it named came after the backup. Returns the members that are erased now.
+create function repeat_erasures(members bigint [], numbers bytea [], moments timestamptz [], actors text [], reasons text [])
+returns bigint language plpgsql security definer
+set search_path = pg_catalog, points, pg_temp as $$
+declare repeated bigint;
+begin
+    select count(erase(m.member_id, n.reason, n.moment, n.actor)) into repeated
+    from unnest(members, numbers, moments, actors, reasons) as n (member_id, number_sha256, moment, actor, reason)
+    join member m on m.member_id = n.member_id and sha256(convert_to(m.member_no, 'UTF8')) = n.number_sha256;
+    return repeated;
+end $$;
+
+revoke execute on function remember_contacts(text [], bytea []),
+    keep_contacts(bigint [], bytea [], text [], bytea [], bytea [], bytea []),
+    rewrap_contacts(bigint [], bytea [], bytea [], text), erase_member(text, text, timestamptz), erase(bigint, text, timestamptz, text),
+    repeat_erasures(bigint [], bytea [], timestamptz [], text [], text []) from public;
+grant execute on function remember_contacts(text [], bytea []),
+    keep_contacts(bigint [], bytea [], text [], bytea [], bytea [], bytea []),
+    rewrap_contacts(bigint [], bytea [], bytea [], text), erase_member(text, text, timestamptz) to loyalty_batch;
+-- of consent, what a person or a file says; the login that says it is recorded
+grant insert (member_id, class, channel, granted, source, moment) on consent to loyalty_batch;
+grant insert (mark, channel, cause, moment) on suppression to loyalty_batch;
 grant select on contact to loyalty_batch;
 grant select on consent, consent_now, suppression, erasure, reachability to loyalty_batch, loyalty_auditor, loyalty_approver;
 grant select on consent, consent_now, erasure, reachability to loyalty_support;
