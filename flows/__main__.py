@@ -25,6 +25,8 @@ COMMANDS = {
     "verify": "figures",
     "check": "checks",
     "findings": "checks",
+    "contacts": "contacts",
+    "erase-member": "erasure",
     "backup": "backup",
     "restore": "restore",
     "month": "month",
@@ -46,7 +48,7 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"flows.commands.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, {"import": "import_"}.get(cmd_name, cmd_name))
+        command: click.Command = getattr(module, {"import": "import_"}.get(cmd_name, cmd_name.replace("-", "_")))
         return command
 
 

@@ -142,6 +142,17 @@ DEPLOYMENTS: Final = (
         tags=("import",),
     ),
     Deployment(
+        entrypoint="flows.erasure.erase_member",
+        name="on-demand",
+        owner="members",
+        description="Destroy the contact data of a member who asked for it, and the key of everything sealed with it. The ledger "
+        "stays. It cannot be undone, and a restored backup does it again.",
+        consequence="Data of a member who asked to be forgotten is kept.",
+        runbook="docs/howto/erase-a-member.md",
+        concurrency=None,
+        tags=("privacy",),
+    ),
+    Deployment(
         entrypoint="flows.programme_change.change_policy",
         name="on-demand",
         owner="programme",

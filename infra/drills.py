@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from infra import cluster, database, postgres_tools, restoring
+from infra import cluster, database, erasure_list, postgres_tools, restoring
 from infra.backup_refusals import BackupDamaged, BackupUnderWay
 from infra.backup_run import Vault
 from infra.cluster import Cluster
@@ -54,6 +54,10 @@ def drill(
                 return _record(engine, evidence | {"passed": False, "differences": [str(error)]}, began)
             evidence["restore_seconds"] = round(time.monotonic() - began, 2)
             found = _differences(copy, manifest, progress)
+            progress("erasing again who was erased since")
+            repeated = erasure_list.repeat(copy, vault)
+            evidence["erased_again"] = repeated.erased
+            found += [f"{name} cannot be read: who it erases would come back" for name in repeated.damaged]
         finally:
             copy.dispose()
     evidence |= {"passed": not found, "differences": found[:MOST_FINDINGS], "different": len(found)}

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     s3_port: Port = 9000
 
     contact_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    contact_master_keys: SecretStr | None = None
+    installation: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
 
     backup_keys: Annotated[Path | None, AfterValidator(lambda path: path and path.expanduser().absolute())] = None
     backup_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")] = "backups"

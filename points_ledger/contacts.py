@@ -130,7 +130,9 @@ def rewrap(connection: Connection, rewrapped: Rewrap, to_key_id: str) -> int:
         {"key_id": to_key_id, "n": BATCH},
     ).all()
     connection.execute(
-        text("SELECT points.rewrap_contacts(CAST(:members AS bigint []), CAST(:known AS bytea []), CAST(:keys AS bytea []), :key_id)"),
+        text(
+            "SELECT points.rewrap_contacts(CAST(:members AS bigint []), CAST(:known AS bytea []), CAST(:keys AS bytea []), :key_id)"
+        ),
         {
             "members": [row.member_id for row in rows],
             "known": [bytes(row.key_wrapped) for row in rows],
@@ -171,9 +173,7 @@ def agree(
 def suppress(connection: Connection, mark: bytes, channel: Channel, cause: Cause, *, moment: dt.datetime) -> None:
     """Send nothing to an address any more, by its mark; ``lifted`` ends it. A complaint leaves legal notices."""
     connection.execute(
-        text(
-            "INSERT INTO points.suppression (mark, channel, cause, moment) VALUES (:mark, :channel, :cause, :moment)"
-        ),
+        text("INSERT INTO points.suppression (mark, channel, cause, moment) VALUES (:mark, :channel, :cause, :moment)"),
         {"mark": mark, "channel": channel, "cause": cause, "moment": moment},
     )
 
@@ -235,5 +235,3 @@ def repeat_erasures(connection: Connection, known: Sequence[Erasure]) -> int:
             },
         ).scalar_one()
     )
-
-

@@ -32,6 +32,9 @@ class Feed:
         return self.required + self.optional
 
 
+MEMBER_COLUMNS = (
+    "joined_on", "locale", "time_zone", "groups", "birthday", "status", "contact", "name", "email", "phone", "consent_marketing",
+)  # fmt: skip
 FEEDS: Mapping[str, Feed] = {
     feed.name: feed
     for feed in (
@@ -43,14 +46,7 @@ FEEDS: Mapping[str, Feed] = {
         Feed("redemptions", ("redemption_no", "member_no", "redeemed_at", "points"), ("reward",)),
         Feed("cancellations", ("redemption_no", "cancelled_at"), ()),
         Feed("activities", ("activity_no", "member_no", "activity", "happened_at"), ("store", "channel")),
-        Feed(
-            "members",
-            ("member_no",),
-            (
-                "joined_on", "locale", "time_zone", "groups", "birthday", "status", "contact", "name", "email", "phone",
-                "consent_marketing",
-            ),
-        ),  # fmt: skip
+        Feed("members", ("member_no",), MEMBER_COLUMNS),
     )
 }
 

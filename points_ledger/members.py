@@ -7,7 +7,6 @@ rejected row is kept.
 """
 
 import hashlib
-
 from typing import Final
 
 from sqlalchemy import Connection, text

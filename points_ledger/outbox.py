@@ -289,4 +289,3 @@ def _hold(
             {"owner": owner, "token": token, "ids": list(notice_ids), "lease": lease},
         ).scalar_one()
     )
-

@@ -7,12 +7,23 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from infra import backup_keys, backup_run, database, drills, embedded, object_store, postgres_tools, restoring
+from infra import (
+    backup_keys,
+    backup_run,
+    database,
+    drills,
+    embedded,
+    erasure_list,
+    object_store,
+    postgres_tools,
+    restoring,
+)
 from infra.backup_keys import Keys
 from infra.backup_refusals import NoSuchBackup, RestoreFailed
 from infra.backup_run import Vault, catalogue_facts
+from infra.erasure_list import Repeated
 from infra.settings import settings
-from points_ledger import backups, verification
+from points_ledger import backups, contacts, verification
 from points_ledger.backups import Backup, Standing
 from points_ledger.verification import Difference, Verified
 from tasks import ledger
@@ -49,9 +60,21 @@ def shown_keys() -> dict[str, list[str]]:
 
 
 def back_up() -> dict[str, Any]:
-    """See ``infra.backup_run.take``; the manifest."""
+    """See ``infra.backup_run.take``; the manifest. What was erased is listed beside the backups before."""
     ledger.policy()
+    list_erasures(vault())
     return backup_run.take(ledger.engine(), ledger.engine("backup"), vault(), tools_folder=settings().postgres_tools)
+
+
+def list_erasures(place: Vault) -> int:
+    """Store every erasure that does not stand beside the backups yet; return how many.
+
+    Raises:
+        BackupRefused: no keys, or the bucket.
+    """
+    with ledger.engine().connect() as connection:
+        known = contacts.erasures(connection)
+    return erasure_list.store(place, known)
 
 
 def listed() -> list[Backup]:
@@ -147,8 +170,8 @@ def plan_restore(url: str, wanted: str | None) -> tuple[dict[str, Any], Engine, 
 
 def restore(
     manifest: dict[str, Any], engine: Engine, tools: postgres_tools.Tools, progress: Callable[[int], None]
-) -> list[str]:
-    """Restore, compare with the manifest, and tell the copy's catalogue what the bucket holds; return what that was.
+) -> Repeated:
+    """Restore, compare with the manifest, tell the copy's catalogue what the bucket holds, and erase again who was erased since.
 
     Raises:
         RestoreFailed: the copy differs from the manifest; it is there to be looked at.
@@ -162,7 +185,8 @@ def restore(
     if found:
         raise RestoreFailed(f"The copy is not what was backed up, do not use it. {'; '.join(found[:5])}")
     with engine.begin() as connection:
-        return backups.adopt(connection, ((one["backup_id"], catalogue_facts(one)) for one in place.manifests()))
+        backups.adopt(connection, ((one["backup_id"], catalogue_facts(one)) for one in place.manifests()))
+    return erasure_list.repeat(engine, place)
 
 
 def verify_copy(engine: Engine, on_check: Callable[[str, str], None]) -> tuple[Verified, list[Difference]]:

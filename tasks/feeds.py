@@ -12,7 +12,7 @@ from infra.feed_files import open_feed
 from infra.feed_layouts import FeedRefused, load_layout
 from points_ledger import activities, events, feeds, members, orders, redemptions, runs, totals
 from points_ledger.errors import ImplausibleValue, translated
-from tasks import ledger
+from tasks import contacts, ledger
 
 ACCEPT: dict[str, feeds.Accept] = {
     "orders": orders.accept,
@@ -48,6 +48,7 @@ def import_feed(
     """
     policy = ledger.policy()
     chosen = load_layout(layout, feed)
+    contact_keys = contacts.keys() if feed == "members" else None
     with open_feed(path, feed, chosen, progress=on_bytes, allow_open_end=allow_open_end) as stream:
         reading = feeds.Reading(
             Path(path).name,
@@ -57,7 +58,8 @@ def import_feed(
             chosen.timestamp_format,
             chosen.time_zone,
             stream.line_of_first_row - 1,
-            ledger.contact_key(),
+            contact_keys.marks if contact_keys else None,
+            contact_keys.master.seal if contact_keys and contact_keys.master else None,
         )
         try:
             with translated(), ledger.engine().begin() as connection:

@@ -39,12 +39,6 @@ def code_version() -> str:
     return importlib.metadata.version("loyalty-back-office")
 
 
-def contact_key() -> bytes | None:
-    """The key under which contacts are remembered; None: files with contacts are refused."""
-    key = settings().contact_key
-    return key.get_secret_value().encode() if key else None
-
-
 def initialise(path: Path) -> tuple[int, Policy]:
     """Bring the schema up to date and store the programme; return its version.
 

@@ -2,6 +2,7 @@
 
 from infra.backup_refusals import BackupRefused
 from infra.cluster import ClusterFailed
+from infra.contact_cipher import CannotOpen, ContactKeysRefused
 from infra.database import MissingDatabaseUrl
 from infra.embedded import IncompleteStorage
 from infra.feed_layouts import FeedRefused
@@ -9,5 +10,12 @@ from infra.programme import ProgrammeRefused
 from infra.settings import InvalidSettings
 
 INPUT_REFUSED = (FeedRefused, ProgrammeRefused)
-SETTINGS_REFUSED = (ClusterFailed, IncompleteStorage, InvalidSettings, MissingDatabaseUrl)
+SETTINGS_REFUSED = (
+    CannotOpen,
+    ClusterFailed,
+    ContactKeysRefused,
+    IncompleteStorage,
+    InvalidSettings,
+    MissingDatabaseUrl,
+)
 BACKUP_REFUSED = (BackupRefused,)

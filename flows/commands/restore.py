@@ -35,13 +35,18 @@ def restore(url: str, wanted: str | None, *, dry_run: bool) -> None:
             return
         with Progress(TextColumn("  restoring"), BarColumn(), DownloadColumn(), TimeElapsedColumn()) as bar:
             shown = bar.add_task("", total=total)
-            steps.restore(manifest, engine, tools, lambda size: bar.advance(shown, size))
+            repeated = steps.restore(manifest, engine, tools, lambda size: bar.advance(shown, size))
         console.print("Every table, total and seal is as it was backed up.")
+        console.print(
+            f"{repeated.erased} erased members of the list beside the backups are erased in it. It sends no notices yet."
+        )
         looked_at, found = steps.verify_copy(engine, lambda _check, _title: None)
     console.print(
         f"{looked_at.entries:,} entries rebuilt, {looked_at.seals} seals recomputed: "
         + ("every wallet, lot and seal agrees." if not found else f"{len(found)} DIFFERENCES")
     )
     console.print("Roles have no passwords yet. What comes next is in docs/howto/restore.md")
-    if found:
+    for name in repeated.damaged:
+        console.print(f"{name} cannot be read: who it erases is not erased in this copy.")
+    if found or repeated.damaged:
         raise SystemExit(1)

@@ -133,7 +133,9 @@ def test_a_file_with_contacts_and_without_a_key_is_refused_whole(club, keys, con
 
 def test_members_who_share_an_address_share_the_mark_of_the_screens(club):
     take(club, "m1,,A@b.example,,", "m2,,a@B.example,,", "m3,,,+49 89 123456,", "m4,,,+4989123456,")
-    fingerprints = [bytes(row[0]) for row in club.rows("SELECT fingerprint FROM points.member_contact ORDER BY member_id")]
+    fingerprints = [
+        bytes(row[0]) for row in club.rows("SELECT fingerprint FROM points.member_contact ORDER BY member_id")
+    ]
     assert fingerprints == [mark("a@b.example")] * 2 + [mark("+4989123456")] * 2
 
 
@@ -184,7 +186,8 @@ def test_a_lost_master_key_stops_imports_until_it_is_said_to_be_lost(club):
 
 
 @pytest.mark.parametrize(
-    "written", ["", "k1", f"k1:{OLD[:-8]}", f"k1:{OLD},k1:{NEW}", f"k1:{OLD},k1:lost", "k1:lost", f"k 1:{OLD}", "k1:***"]
+    "written",
+    ["", "k1", f"k1:{OLD[:-8]}", f"k1:{OLD},k1:{NEW}", f"k1:{OLD},k1:lost", "k1:lost", f"k 1:{OLD}", "k1:***"],
 )
 def test_master_keys_that_are_none_are_refused_without_showing_them(written):
     with pytest.raises(ContactKeysRefused) as refused:
@@ -194,5 +197,7 @@ def test_master_keys_that_are_none_are_refused_without_showing_them(written):
 
 def test_support_sees_whether_a_member_can_be_reached_and_never_where(club):
     take(club, "m1,Anna,a@b.example,,", "m2,,,,")
-    rows = club.rows("SELECT member_no, has_email, has_phone, erased_at FROM points.reachability ORDER BY 1", login="support")
+    rows = club.rows(
+        "SELECT member_no, has_email, has_phone, erased_at FROM points.reachability ORDER BY 1", login="support"
+    )
     assert [tuple(row) for row in rows] == [("m1", True, False, None), ("m2", False, False, None)]

@@ -1,11 +1,14 @@
 """The outbox: nobody shares a notice, a lost lease finishes nothing, and what may not go out is not sent but accounted for."""
 
 import datetime as dt
-import multiprocessing
+import json
+import subprocess
+import sys
 import time
+from subprocess import PIPE
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from infra.contact_cipher import MasterKeys, new_key, open_contact, open_proof, seal_proof
 from points_ledger import contacts, errors, outbox
@@ -46,7 +49,9 @@ def write(ledger, member="m1", *, kind="redemption_confirmed", class_="transacti
         ).scalar_one()  # fmt: skip
         if queued:
             connection.execute(
-                text("INSERT INTO points.notice_queue (notice_id, channel, not_before) VALUES (:id, :channel, :not_before)"),
+                text(
+                    "INSERT INTO points.notice_queue (notice_id, channel, not_before) VALUES (:id, :channel, :not_before)"
+                ),
                 {"id": notice_id, "channel": channel, "not_before": not_before},
             )
     return notice_id
@@ -71,7 +76,9 @@ def mark(ledger, claimed, owner="w1"):
 
 def lose(ledger):
     """The leases there are run out."""
-    ledger.rows("UPDATE points.notice_queue SET lease_until = clock_timestamp() - interval '1 s' WHERE lease_owner IS NOT NULL")
+    ledger.rows(
+        "UPDATE points.notice_queue SET lease_until = clock_timestamp() - interval '1 s' WHERE lease_owner IS NOT NULL"
+    )
 
 
 def results(ledger):
@@ -119,7 +126,12 @@ def test_an_accepted_notice_leaves_the_queue_with_its_result_and_a_readable_proo
         [proof] = outbox.proofs(connection, notice)
         [told] = outbox.told(connection, "m1")
     assert open_proof(secret, notice, 1, proof.sealed, proof.dictionary) == sent
-    assert (told.result, told.provider_ref, told.has_proof, told.moment) == ("accepted", "<notice-1@b.example>", True, NOW)
+    assert (told.result, told.provider_ref, told.has_proof, told.moment) == (
+        "accepted",
+        "<notice-1@b.example>",
+        True,
+        NOW,
+    )
     assert finish(club, got) == set()  # again: it is no longer its own
 
 
@@ -131,20 +143,25 @@ def test_a_proof_of_an_unknown_template_is_refused_and_nothing_is_finished(club)
     assert (results(club), queue(club)) == ([], [notice])
 
 
-def _dispatch(url: str, owner: str, ready, go, sent) -> None:
-    """A worker of its own process: claims in small batches until nothing is due."""
-    engine = create_engine(url, isolation_level="READ COMMITTED")
-    ready.release()
-    go.wait()
-    while True:
-        with engine.begin() as connection:
-            got = outbox.claim(connection, owner=owner, moment=NOW, limit=7, channel="email")
-        if not got:
-            break
-        sent.extend((owner, one.notice_id) for one in got)
-        with engine.begin() as connection:
-            rows = [Finished(one.notice_id, "accepted", "smtp") for one in got]
-            outbox.finish(connection, owner=owner, token=got[0].token, moment=NOW, rows=rows)
+DISPATCH = """
+import datetime as dt, sys
+from sqlalchemy import create_engine
+from points_ledger import outbox
+engine = create_engine(sys.argv[1], isolation_level="READ COMMITTED")
+moment = dt.datetime.fromisoformat(sys.argv[2])
+engine.connect().close()
+print("ready", flush=True)
+sys.stdin.readline()
+while True:
+    with engine.begin() as connection:
+        got = outbox.claim(connection, owner="w", moment=moment, limit=7, channel="email")
+    if not got:
+        break
+    print(*(one.notice_id for one in got), flush=True)
+    with engine.begin() as connection:
+        rows = [outbox.Finished(one.notice_id, "accepted", "smtp") for one in got]
+        outbox.finish(connection, owner="w", token=got[0].token, moment=moment, rows=rows)
+"""
 
 
 def test_two_processes_at_once_never_share_a_notice_and_leave_none(club):
@@ -154,61 +171,65 @@ def test_two_processes_at_once_never_share_a_notice_and_leave_none(club):
             "WITH n AS (INSERT INTO points.notice (member_id, kind, class, channel, dedupe_key, business_date, facts, not_before,"
             " valid_until) SELECT 1 + g % 4, 'adjustment', 'transaction', 'email', g::text, '2026-01-09', '{}', :now, :until"
             " FROM generate_series(1, 600) g RETURNING notice_id)"
-            " INSERT INTO points.notice_queue (notice_id, channel, not_before) SELECT notice_id, 'email', :now FROM n RETURNING notice_id",
+            " INSERT INTO points.notice_queue (notice_id, channel, not_before) SELECT notice_id, 'email', :now"
+            " FROM n RETURNING notice_id",
             login="batch", now=NOW, until=NOW + DAY,
         )
     )  # fmt: skip
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        ready, go, sent = context.Semaphore(0), context.Event(), manager.list()
-        url = club.engine().url.render_as_string(hide_password=False)
-        workers = [context.Process(target=_dispatch, args=(url, f"w{n}", ready, go, sent)) for n in range(2)]
-        for worker in workers:
-            worker.start()
-        for _ in workers:
-            ready.acquire()
-        go.set()
-        for worker in workers:
-            worker.join(60)
-        handed_out = list(sent)
-    assert sorted(notice for _, notice in handed_out) == ids
-    assert {owner for owner, _ in handed_out} == {"w0", "w1"}, "both had work, or nothing was tried"
+    url = club.engine().url.render_as_string(hide_password=False)
+    workers = [
+        subprocess.Popen([sys.executable, "-c", DISPATCH, url, NOW.isoformat()], stdin=PIPE, stdout=PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 2
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    sent = [[int(notice) for notice in worker.communicate(timeout=60)[0].split()] for worker in workers]
+    assert sorted(sent[0] + sent[1]) == ids
+    assert all(sent), "both had work, or nothing was tried"
     assert [(row[0], row[2]) for row in results(club)] == [(notice, "accepted") for notice in ids]
 
 
 def test_claim_and_finish_go_by_the_primary_key(club):
     club.rows(
-        "WITH n AS (INSERT INTO points.notice (member_id, kind, class, channel, dedupe_key, business_date, facts, not_before, valid_until)"
-        " SELECT 1, 'adjustment', 'transaction', 'email', g::text, '2026-01-09', '{}', :now, :now FROM generate_series(1, 20000) g"
+        "WITH n AS (INSERT INTO points.notice (member_id, kind, class, channel, dedupe_key, business_date, facts, not_before,"
+        " valid_until) SELECT 1, 'adjustment', 'transaction', 'email', g::text, '2026-01-09', '{}', :now, :until"
+        " FROM generate_series(1, 20000) g"
         " RETURNING notice_id) INSERT INTO points.notice_queue (notice_id, channel, not_before) SELECT notice_id, 'email', :now FROM n",
-        now=NOW,
-    )
-    club.rows("ANALYZE points.notice_queue; ANALYZE points.notice; ANALYZE points.notice_result")  # lease_owner: always null
-    [row] = club.rows("SELECT array_agg(notice_id) AS ids FROM (SELECT notice_id FROM points.notice_queue LIMIT 500) AS q")
-    for function in ("leased", "claim_notices", "finish_notices"):
-        source = club.one("SELECT prosrc FROM pg_proc WHERE proname = :name", name=function)
-        if function != "finish_notices":
-            assert "lease_owner =" not in source.replace("lease_owner = claim_notices.owner", "")  # the assignment of the claim
-    body = club.one("SELECT prosrc FROM pg_proc WHERE proname = 'leased'")
-    plan = explain(club, body.replace("any(ids)", ":ids").replace("from owner", "from 'w1'").replace("from token", "from 5"), row.ids)
-    assert "notice_queue_pkey" in plan
-    assert "Seq Scan" not in plan
-    for statement in (
-        "UPDATE points.notice_queue q SET not_before = :now, lease_owner = NULL FROM unnest(:ids, ARRAY[now()]) AS f (notice_id, next),"
-        " points.notice x WHERE q.notice_id = ANY(:ids) AND f.notice_id = q.notice_id AND x.notice_id = q.notice_id",
-        "DELETE FROM points.notice_queue q WHERE q.notice_id = ANY(:ids) AND q.notice_id <> ALL('{}')",
-    ):
-        plan = explain(club, statement.replace(":now", "now()"), row.ids)
-        assert "notice_queue_pkey" in plan
-        assert "Seq Scan on notice_queue" not in plan
-
-
-def explain(ledger, statement: str, ids: list[int]) -> str:
-    array = f"ARRAY[{','.join(map(str, ids))}]::bigint []"
-    statement = statement.replace("ANY(:ids)", f"ANY({array})").replace(":ids", array if "any(" not in statement else array)
-    with ledger.engine("admin").begin() as connection:
+        now=NOW, until=NOW + DAY,
+    )  # fmt: skip
+    club.rows("ANALYZE")  # the planner learns that nobody ever has a lease
+    with club.engine().begin() as connection:
+        got = outbox.claim(connection, owner="w1", moment=NOW, limit=500, channel="email")
+        ids = [one.notice_id for one in got]
+        assert len(outbox.mark_sending(connection, owner="w1", token=got[0].token, notice_ids=ids)) == 500
+        rows = [Finished(one, "accepted", "smtp") for one in ids[:400]] + [
+            Finished(one, "retry", "smtp", next=NOW) for one in ids[400:]
+        ]
+        assert len(outbox.finish(connection, owner="w1", token=got[0].token, moment=NOW, rows=rows)) == 500
+        scans = connection.execute(
+            text(
+                "SELECT relname, seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE schemaname = 'points'"
+                " AND relname IN ('notice_queue', 'notice', 'notice_result', 'notice_proof') ORDER BY 1"
+            )
+        ).all()
         connection.execute(text("SET LOCAL search_path = points"))
-        return "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}"))
+    assert [(row.relname, row.seq_scan) for row in scans] == [
+        (name, 0) for name in ("notice", "notice_proof", "notice_queue", "notice_result")
+    ]
+    assert max(row.idx_tup_fetch or 0 for row in scans) < 500 * 30
+
+    body = club.one("SELECT prosrc FROM pg_proc WHERE proname = 'leased'")
+    asked = (
+        body.replace("any(ids)", f"any(ARRAY{ids}::bigint [])")
+        .replace("from owner", "from 'w1'")
+        .replace("from token", "from 5")
+    )
+    with club.engine("admin").begin() as connection:
+        connection.execute(text("SET LOCAL search_path = points"))
+        plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {asked}"))
+    assert "Index Scan using notice_queue_pkey" in plan
 
 
 # Leases ----------------------------------------------------------------------------------------------------------------
@@ -382,8 +403,6 @@ def test_consent_is_by_class_and_channel_and_the_newest_word_counts(club, class_
 
 
 def expiring(points=100, lapses="2026-02-01", **more):
-    import json
-
     return json.dumps(
         {"points": points, "expires_on": lapses, "dates": [lapses], "lots": [{"points": points, "expires_on": lapses}],
          "balance": points, "value": "1.00", "as_of": "2026-01-01", **more}
@@ -405,14 +424,22 @@ def test_a_warning_about_points_that_are_gone_is_stale_and_about_fewer_points_sa
         "balance": 40, "value": "0.40", "as_of": "2026-01-10",
     }  # fmt: skip
     assert (same.member_no, same.facts["points"], same.facts["as_of"]) == ("m3", 100, "2026-01-01")
-    write(club, "m3", kind="points_expiring", class_="service", facts=expiring(lapses="2026-02-02"))  # that date is nobody's
+    write(
+        club, "m3", kind="points_expiring", class_="service", facts=expiring(lapses="2026-02-02")
+    )  # that date is nobody's
     assert claim(club) == []
 
 
 def test_a_digest_leaves_out_the_parts_that_are_no_longer_so(club):
-    digest = '{"parts": [{"kind": "points_expiring", "facts": %s}, {"kind": "tier_at_risk", "facts": {"tier": "gold"}}]}'
-    write(club, "m1", kind="digest", class_="service", facts=digest % expiring())
-    write(club, "m2", kind="digest", class_="service", facts='{"parts": [{"kind": "points_expiring", "facts": %s}]}' % expiring())
+    digest = '{"parts": [{"kind": "points_expiring", "facts": EXPIRING}, {"kind": "tier_at_risk", "facts": {"tier": "gold"}}]}'
+    write(club, "m1", kind="digest", class_="service", facts=digest.replace("EXPIRING", expiring()))
+    write(
+        club,
+        "m2",
+        kind="digest",
+        class_="service",
+        facts=f'{{"parts": [{{"kind": "points_expiring", "facts": {expiring()}}}]}}',
+    )
     for member in ("m1", "m2"):
         club.rows(f"SELECT points.spend('{member}', 100, '2026-01-02', 'till', 'T')", login="api")
     [left] = claim(club)
@@ -424,7 +451,12 @@ def test_a_digest_leaves_out_the_parts_that_are_no_longer_so(club):
 
 
 def warnings(ledger):
-    return [tuple(row) for row in ledger.rows("SELECT member_id, lapses_on, notice_id, accepted_on FROM points.expiry_warning ORDER BY 1, 2")]
+    return [
+        tuple(row)
+        for row in ledger.rows(
+            "SELECT member_id, lapses_on, notice_id, accepted_on FROM points.expiry_warning ORDER BY 1, 2"
+        )
+    ]
 
 
 def test_the_first_accepted_notice_that_names_a_date_is_the_warning_of_it(club):
@@ -459,7 +491,12 @@ def test_the_local_day_of_an_acceptance_is_the_programmes(ledger):
 
 def test_an_accepted_digest_warns_of_what_its_parts_name_and_shows_as_their_result(club):
     part = write(club, kind="points_expiring", class_="service", facts=expiring(), queued=False)
-    digest = write(club, kind="digest", class_="service", facts='{"parts": [{"kind": "points_expiring", "facts": %s}]}' % expiring())
+    digest = write(
+        club,
+        kind="digest",
+        class_="service",
+        facts=f'{{"parts": [{{"kind": "points_expiring", "facts": {expiring()}}}]}}',
+    )
     club.rows("INSERT INTO points.digest_part VALUES (:part, :digest)", login="batch", part=part, digest=digest)
     finish(club, claim(club))
     assert warnings(club) == [(1, dt.date(2026, 2, 1), part, dt.date(2026, 1, 10))]
@@ -481,7 +518,9 @@ def test_a_copied_database_claims_nothing_until_a_person_says_so(club, copied):
     assert (results(copy), queue(copy)) == ([], ids)
     with copy.engine().begin() as connection:
         assert outbox.why_held(connection) is not None
-        assert [(w.kind, w.channel, w.notices) for w in outbox.waiting(connection)] == [("redemption_confirmed", "email", 2)]
+        assert [(w.kind, w.channel, w.notices) for w in outbox.waiting(connection)] == [
+            ("redemption_confirmed", "email", 2)
+        ]
     assert len(claim(club)) == 2  # the original goes on
 
     with pytest.raises(errors.InvalidRequest), errors.translated(), copy.engine().begin() as connection:
@@ -536,7 +575,7 @@ def test_a_rate_is_shared_and_never_exceeded(club):
     while time.monotonic() < began + 2:
         granted += 5 if ask() == 0 else 0
     assert 20 <= granted <= 2 * 10 + 10 + 5  # the rate, the burst, and the batch that meets an empty bucket
-    assert 0 < ask() <= 1
+    assert 0 < max(ask(), ask()) <= 1
     with club.engine().begin() as connection:
         outbox.pause(connection, "ses", seconds=30)
     assert 28 < ask() < 31

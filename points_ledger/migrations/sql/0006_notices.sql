@@ -38,7 +38,7 @@ create table notice_queue (
     constraint a_lease_is_whole check ((lease_owner is null) = (lease_token is null) and (lease_owner is null) = (lease_until is null)),
     constraint only_a_lease_sends check (not is_sending or lease_owner is not null)
 ) with (fillfactor = 70);
-create index notice_queue_due on notice_queue (channel, not_before);
+create index notice_queue_due on notice_queue (channel, not_before, notice_id);
 create sequence lease_token_seq;
 comment on table notice_queue is 'What is still to be sent: from when, how often it was tried, who is at it and until when.';
 
@@ -264,7 +264,10 @@ returns table (
     attempt smallint, token bigint, key_wrapped bytea, key_id text, sealed bytea, locale text, time_zone text, member_no text
 ) language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp
-set jit = off as $$
+set jit = off
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off as $$
 #variable_conflict use_column
 declare
     why constant text := why_held(claim_notices.installation);
@@ -329,10 +332,12 @@ begin
     end loop;
 end $$;
 
--- The notices of a batch that still belong to a lease, locked. The planner knows lease_owner as mostly null and expects one row
--- of a plain comparison with it; it goes by the primary key when it cannot tell.
+-- The notices of a batch that still belong to a lease, locked. The planner knows lease_owner as always null, expects one row of a
+-- plain comparison with it, and then reads the whole queue again for each id: hence `is not distinct from`. All of these go by
+-- key, never by reading every notice: no sequential scans, no hash or merge joins.
 create function leased(owner text, token bigint, ids bigint []) returns bigint [] language sql
-set search_path = pg_catalog, points, pg_temp as $$
+set search_path = pg_catalog, points, pg_temp
+set enable_seqscan = off as $$
     select coalesce(array_agg(l.notice_id), '{}') from (
         select q.notice_id from notice_queue q
         where q.notice_id = any(ids) and q.lease_owner is not distinct from owner and q.lease_token is not distinct from token
@@ -366,7 +371,10 @@ create function finish_notices(
     nexts timestamptz [], proofs bytea [], versions text []
 ) returns bigint [] language plpgsql security definer
 set search_path = pg_catalog, points, pg_temp
-set jit = off as $$
+set jit = off
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off as $$
 declare
     ours constant bigint [] := leased(owner, token, ids);
     again bigint [];

@@ -1,0 +1,70 @@
+"""``loyalty contacts``: the keys under which members' contact data is sealed."""
+
+import click
+
+from flows.commands.options import as_json
+from flows.commands.refusals import plainly
+
+
+@click.group(
+    epilog="""\b
+Examples, in the order in which one needs them:
+  loyalty contacts generate-keys      then keep a copy of the file elsewhere
+  loyalty contacts new-key k2         to put in front of LOYALTY_CONTACT_MASTER_KEYS
+  loyalty contacts rotate
+  loyalty contacts keys
+"""
+)
+def contacts() -> None:
+    """The keys of names, addresses and numbers: make, count and rotate them. A contact itself is never shown."""
+
+
+@contacts.command("generate-keys")
+def generate_keys() -> None:
+    """Make keys in a file of this machine, for an installation that sets none."""
+    from tasks.contacts import generate_keys as generate  # noqa: PLC0415 - Prefect takes a second to import
+
+    with plainly():
+        path = generate()
+    click.echo(
+        f"{path} holds the keys. Without it nobody can read a contact: keep a copy elsewhere, not with the backups."
+    )
+
+
+@contacts.command("new-key")
+@click.argument("name")
+def new_key(name: str) -> None:
+    """Print a new master key called NAME, as LOYALTY_CONTACT_MASTER_KEYS writes it. It is stored nowhere."""
+    from tasks.contacts import new_key as made  # noqa: PLC0415 - Prefect takes a second to import
+
+    click.echo(made(name))
+
+
+@contacts.command()
+@click.option("--json", "machine", is_flag=True, help="For machines.")
+def keys(*, machine: bool) -> None:
+    """Show how many members' keys each master key wraps, and whether it is here."""
+    from tasks.contacts import key_ids, master_keys  # noqa: PLC0415 - Prefect takes a second to import
+
+    with plainly():
+        counts, ours = key_ids(), master_keys()
+    rows = [
+        {"key": name, "members": counts.get(name, 0), "here": name in ours.keys, "newest": name == ours.newest}
+        for name in sorted({*counts, *ours.keys})
+    ]
+    if machine:
+        click.echo(as_json(rows))
+        return
+    for row in rows:
+        here = "newest" if row["newest"] else "here" if row["here"] else "MISSING: these contacts cannot be read"
+        click.echo(f"{row['key']}: {row['members']:,} members, {here}")
+
+
+@contacts.command()
+def rotate() -> None:
+    """Wrap every member's key under the newest master key. Safe to repeat, and to stop."""
+    from tasks.contacts import rotate as wrap  # noqa: PLC0415 - Prefect takes a second to import
+
+    with plainly():
+        newest, done = wrap()
+    click.echo(f"{done:,} members' keys are wrapped under {newest} now.")
