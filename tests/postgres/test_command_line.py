@@ -336,6 +336,52 @@ def test_a_members_file_with_contacts_needs_a_key(loyalty, shop):
     assert (code, "set LOYALTY_CONTACT_KEY" in error, "someone" in error) == (2, True, False)
 
 
+def test_contacts_are_kept_under_keys_of_this_machine_rotated_and_erased_by_command(loyalty, shop, ledger, storage):
+    access = storage.access
+    more = {
+        "LOYALTY_S3_ENDPOINT_URL": access.endpoint_url,
+        "LOYALTY_S3_ACCESS_KEY_ID": access.access_key_id,
+        "LOYALTY_S3_SECRET_ACCESS_KEY": access.secret_access_key,
+        "LOYALTY_S3_BUCKET": access.bucket,
+    }
+
+    def contacts():
+        return [tuple(row) for row in ledger.rows("SELECT member_id, key_id FROM points.contact")]
+
+    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+    (shop / "members.csv").write_text("member_no,name,email\nH1,Anna,someone@b.example\n")
+    code, _, error = loyalty("import", "members", shop / "members.csv")
+    assert (code, "set LOYALTY_CONTACT_MASTER_KEYS" in error, "someone" in error) == (2, True, False)
+    assert loyalty("contacts", "generate-keys")[0] == 0
+    assert loyalty("contacts", "generate-keys")[0] == 2  # never overwritten
+    keys = shop / "home" / "contact-keys.txt"
+    assert keys.stat().st_mode & 0o77 == 0
+    assert loyalty("import", "members", shop / "members.csv")[0] == 0
+    assert contacts() == [(1, "k1")]
+
+    [old] = [line for line in keys.read_text().splitlines() if line.startswith("k1:")]
+    new = loyalty("contacts", "new-key", "k2")[1].strip()
+    both = {"LOYALTY_CONTACT_MASTER_KEYS": f"{new},{old}"}
+    assert "1 members' keys are wrapped under k2" in loyalty("contacts", "rotate", more=both)[1]
+    assert contacts() == [(1, "k2")]
+    code, out, _ = loyalty("contacts", "keys", more={"LOYALTY_CONTACT_MASTER_KEYS": old})
+    assert (code, "k2: 1 members, MISSING" in out) == (0, True)
+    code, _, error = loyalty("contacts", "keys", more={"LOYALTY_CONTACT_MASTER_KEYS": old[:-5]})
+    assert (code, old[3:12] in error) == (2, False)
+
+    erase = ("erase-member", "H1", "--reason", "request 4711 of 3 May")
+    code, out, _ = loyalty(*erase, "--dry-run", more=more)
+    assert (code, "a contact and its key, 0 proofs" in out, "Nothing was changed" in out) == (0, True, True)
+    assert contacts() == [(1, "k2")]
+    code, _, error = loyalty(*erase, more=more)
+    assert (code, "not yet listed" in error, contacts()) == (1, True, [])  # there are no keys of backups
+    assert loyalty("backup", "keys", "generate", more=more)[0] == 0
+    code, out, _ = loyalty(*erase, more=more)
+    assert (code, "listed beside the backups" in out) == (0, True)
+    assert (storage.folder / "backups" / "erasures" / "1").is_file()
+    assert loyalty("erase-member", "H9", "--reason", "request 4711 of 3 May", more=more)[0] == 2
+
+
 def test_backups_are_taken_listed_proven_and_restored_by_command(loyalty, shop, ledger, storage):
     access = storage.access
     more = {

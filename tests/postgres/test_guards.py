@@ -77,7 +77,50 @@ def books(clone):
     ledger.rows("SELECT points.release_redemptions('lapsed', 'looked into it')", login="approver")
     ledger.rows("SELECT points.remember_contacts('{living}', ARRAY[sha256('key and contact')])", login="batch")
     ledger.rows("INSERT INTO points.backup_event (backup_id, what) VALUES (gen_random_uuid(), 'begun')", login="batch")
+    tell(ledger)
     return ledger
+
+
+def tell(ledger):
+    """A member with a contact who was told something with proof inside a digest, one who is waiting for it, one who was erased."""
+    ledger.rows(
+        "SELECT points.keep_contacts(ARRAY[1, 2], ARRAY['k1', 'k2']::bytea [], ARRAY['k', 'k'], ARRAY['s1', 's2']::bytea [],"
+        " ARRAY[sha256('1'), sha256('2')], ARRAY[NULL, NULL]::bytea [])",
+        login="batch",
+    )
+    ledger.rows(
+        "INSERT INTO points.consent (member_id, class, channel, granted, source, moment)"
+        " VALUES (1, 'service', 'any', true, 'operator', '2026-01-05')",
+        login="batch",
+    )
+    ledger.rows(
+        "INSERT INTO points.suppression (mark, channel, cause, moment) VALUES (sha256('9'), 'sms', 'operator', '2026-01-05')",
+        login="batch",
+    )
+    ledger.rows("SELECT points.erase_member('held', 'asked for in January', '2026-01-05')", login="batch")
+    for n, queued in enumerate((True, False, True), start=1):
+        ledger.rows(
+            "INSERT INTO points.notice (member_id, kind, class, channel, dedupe_key, business_date, facts, not_before, valid_until)"
+            " VALUES (1, 'digest', 'service', 'email', :key, '2026-01-05',"
+            " '{\"dates\"\\: [\"2026-02-01\"], \"parts\"\\: [{\"kind\"\\: \"a\", \"facts\"\\: {}}]}', '2026-01-05', '2026-02-05')",
+            login="batch", key=f"n{n}",
+        )  # fmt: skip
+        if queued:
+            ledger.rows(
+                "INSERT INTO points.notice_queue (notice_id, channel, not_before) VALUES (:n, 'email', '2026-01-05')",
+                login="batch", n=n,
+            )  # fmt: skip
+    ledger.rows("INSERT INTO points.digest_part VALUES (2, 1)", login="batch")
+    ledger.rows("INSERT INTO points.proof_dictionary VALUES ('v1', 'dear')", login="batch")
+    [row] = ledger.rows(
+        "SELECT * FROM points.claim_notices('w', '2026-01-06', 1, interval '1 min', 'email', NULL)", login="batch"
+    )
+    ledger.rows(
+        "SELECT points.finish_notices('w', :token, '2026-01-06', ARRAY[1]::bigint [], ARRAY['accepted'], ARRAY['smtp'], ARRAY['r'],"
+        " ARRAY[NULL], ARRAY[NULL]::timestamptz [], ARRAY['p']::bytea [], ARRAY['v1'])",
+        login="batch", token=row.token,
+    )  # fmt: skip
+    ledger.rows("SELECT points.take_rate('smtp', 1, 10, 10)", login="batch")
 
 
 def everything(ledger) -> dict[str, tuple[int, str]]:
@@ -120,7 +163,9 @@ APPEND_ONLY = {  # table: a column to change
     "feed_total": "rows", "activity_earning": "points", "approval": "reason", "book_day": "status",
     "screen_finding": "facts", "screen_review": "reason", "store_day": "points", "redemption_block": "reason",
     "redemption_release": "reason",
-    "backup_event": "message",
+    "backup_event": "message", "consent": "granted", "suppression": "cause", "erasure": "reason", "notice": "facts",
+    "digest_part": "digest_id", "notice_result": "result", "proof_dictionary": "content", "notice_proof": "sealed",
+    "expiry_warning": "accepted_on",
 }  # fmt: skip
 CHANGES = [
     change.format(table, column)
@@ -294,6 +339,102 @@ def test_every_check_of_the_screens_has_its_case(books):
         ],
     )
     assert {row[0] for row in stored} == {constraint for constraint, _ in SCREEN_CHECKS}
+
+
+INSERTS = {
+    "contact": "INSERT INTO points.contact (member_id, key_wrapped, key_id, sealed, email_mark, phone_mark) VALUES",
+    "consent": "INSERT INTO points.consent (member_id, class, channel, granted, source, moment) VALUES",
+    "suppression": "INSERT INTO points.suppression (mark, channel, cause, moment) VALUES",
+    "notice": "INSERT INTO points.notice (member_id, kind, class, channel, dedupe_key, business_date, facts, not_before, valid_until)"
+    " VALUES",
+    "queue": "INSERT INTO points.notice_queue (notice_id, channel, not_before, attempts, lease_owner, lease_token, lease_until,"
+    " is_sending) VALUES",
+    "result": "INSERT INTO points.notice_result (notice_id, attempt, result, moment) VALUES",
+}
+SOON, LATER = "'2026-01-05'", "'2026-02-05'"
+TOLD_CHECKS = [  # (constraint, statement)
+    ("contact_key_id_check", "{contact} (3, 'k', '', 's', NULL, NULL)"),
+    ("contact_email_mark_check", "{contact} (3, 'k', 'k', 's', 'somebody@b.example', NULL)"),
+    ("contact_phone_mark_check", "{contact} (3, 'k', 'k', 's', NULL, '+4989123456')"),
+    ("consent_class_check", "{consent} (1, 'legal', 'any', false, 'operator', now())"),
+    ("consent_channel_check", "{consent} (1, 'service', 'post', false, 'operator', now())"),
+    ("consent_source_check", "{consent} (1, 'service', 'any', false, 'guess', now())"),
+    ("suppression_mark_check", "{suppression} ('somebody@b.example', 'email', 'operator', now())"),
+    ("suppression_channel_check", "{suppression} (sha256('1'), 'any', 'operator', now())"),
+    ("suppression_cause_check", "{suppression} (sha256('1'), 'email', 'mood', now())"),
+    ("erasure_reason_check", "INSERT INTO points.erasure (member_id, moment, reason) VALUES (1, now(), 'because')"),
+    ("notice_kind_check", f"{{notice}} (1, '', 'legal', 'email', 'x', '2026-01-05', '{{{{}}}}', {SOON}, {LATER})"),
+    ("notice_class_check", f"{{notice}} (1, 'a', 'spam', 'email', 'x', '2026-01-05', '{{{{}}}}', {SOON}, {LATER})"),
+    ("notice_channel_check", f"{{notice}} (1, 'a', 'legal', 'post', 'x', '2026-01-05', '{{{{}}}}', {SOON}, {LATER})"),
+    (
+        "notice_dedupe_key_check",
+        f"{{notice}} (1, 'a', 'legal', 'email', '', '2026-01-05', '{{{{}}}}', {SOON}, {LATER})",
+    ),
+    ("notice_facts_check", f"{{notice}} (1, 'a', 'legal', 'email', 'x', '2026-01-05', '[]', {SOON}, {LATER})"),
+    ("digest_part_check", "INSERT INTO points.digest_part VALUES (3, 3)"),
+    ("notice_queue_channel_check", "{queue} (2, 'post', now(), 0, NULL, NULL, NULL, false)"),
+    ("notice_queue_attempts_check", "{queue} (2, 'email', now(), -1, NULL, NULL, NULL, false)"),
+    ("a_lease_is_whole", "{queue} (2, 'email', now(), 0, 'w', NULL, NULL, false)"),
+    ("a_lease_is_whole", "{queue} (2, 'email', now(), 0, 'w', 1, NULL, false)"),
+    ("a_lease_is_whole", "{queue} (2, 'email', now(), 0, NULL, 1, now(), false)"),
+    ("only_a_lease_sends", "{queue} (2, 'email', now(), 0, NULL, NULL, NULL, true)"),
+    ("notice_result_attempt_check", "{result} (3, 0, 'accepted', now())"),
+    ("notice_result_result_check", "{result} (3, 1, 'sent', now())"),
+    ("proof_dictionary_template_version_check", "INSERT INTO points.proof_dictionary VALUES ('', 'x')"),
+    (
+        "dispatcher_identity_only_one_check",
+        "INSERT INTO points.dispatcher_identity (only_one, fingerprint) VALUES (false, 'x')",
+    ),
+    ("provider_rate_provider_check", "INSERT INTO points.provider_rate VALUES ('', now())"),
+]
+TOLD_TABLES = (
+    "contact", "consent", "suppression", "erasure", "notice", "digest_part", "notice_queue", "notice_result", "notice_proof",
+    "proof_dictionary", "expiry_warning", "dispatcher_identity", "provider_rate",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("constraint", "statement"), TOLD_CHECKS)
+def test_a_check_of_contacts_and_notices_refuses_by_its_own_name(books, before, constraint, statement):
+    assert refusal(books, "admin", statement.format(**INSERTS)) == ("23514", constraint)
+    assert everything(books) == before
+
+
+def test_every_check_of_contacts_and_notices_has_its_case_and_every_table_a_row(books, before):
+    stored = books.rows(
+        "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conrelid = ANY (CAST(:tables AS regclass []))",
+        tables=[f"points.{table}" for table in TOLD_TABLES],
+    )
+    assert {row[0] for row in stored} == {constraint for constraint, _ in TOLD_CHECKS}
+    assert [table for table in TOLD_TABLES if before[table][0] == 0] == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "sqlstate"),
+    [
+        ("INSERT INTO points.notice_queue (notice_id, channel, not_before) VALUES (3, 'email', now())", "23505"),
+        ("INSERT INTO points.digest_part VALUES (2, 3)", "23505"),
+        (f"{INSERTS['result']} (1, 1, 'refused', now())", "23505"),
+        (f"{INSERTS['notice']} (1, 'a', 'legal', 'email', 'n1', '2026-01-05', '{{}}', {SOON}, {LATER})", "23505"),
+        (f"{INSERTS['notice']} (99, 'a', 'legal', 'email', 'x', '2026-01-05', '{{}}', {SOON}, {LATER})", "23503"),
+        ("INSERT INTO points.notice_proof VALUES (3, 1, 'x', 'v1')", "23503"),
+        ("INSERT INTO points.expiry_warning VALUES (1, '2026-02-01', 3, '2026-01-05')", "23505"),
+        ("INSERT INTO points.dispatcher_identity (fingerprint) VALUES ('x')", "23505"),
+    ],
+)
+def test_a_notice_is_written_queued_and_answered_once(books, before, statement, sqlstate):
+    assert refusal(books, "admin", statement)[0] == sqlstate
+    assert everything(books) == before
+
+
+@pytest.mark.parametrize(
+    "table", ["consent", "suppression", "erasure", "notice", "notice_result", "notice_proof", "expiry_warning"]
+)
+def test_what_members_were_told_stays_for_a_replication_session_too(books, before, table):
+    assert (
+        refusal(books, "admin", "SET LOCAL session_replication_role = replica", f"DELETE FROM points.{table}")[0]
+        == "PL002"
+    )
+    assert everything(books) == before
 
 
 def test_every_check_of_wallet_lot_and_entry_has_its_case(books):
@@ -591,6 +732,35 @@ FORBIDDEN = [
     ("approver", "SELECT * FROM points.member_contact", "42501"),
     ("approver", "SELECT points.remember_contacts('{living}', ARRAY[sha256('x')])", "42501"),
     ("approver", "SELECT points.end_block('living', 'because I say so', NULL, NULL)", "42501"),
+    *(("batch", statement, "42501") for statement in (
+        "UPDATE points.notice SET facts = '{}'", "UPDATE points.notice_result SET result = 'accepted'",
+        "UPDATE points.notice_proof SET sealed = ''", "UPDATE points.notice_queue SET attempts = 0",
+        "UPDATE points.contact SET sealed = ''", "UPDATE points.dispatcher_identity SET fingerprint = 'x'",
+        "UPDATE points.provider_rate SET tat = now()",
+        "INSERT INTO points.notice_result (notice_id, attempt, result, moment) VALUES (3, 1, 'accepted', now())",
+        "INSERT INTO points.notice_proof VALUES (3, 1, 'x', 'v1')", "INSERT INTO points.contact (member_id) VALUES (3)",
+        "INSERT INTO points.erasure (member_id, moment, reason) VALUES (1, now(), 'because I say so')",
+        "INSERT INTO points.expiry_warning VALUES (1, '2026-03-01', 3, '2026-01-05')",
+        "INSERT INTO points.dispatcher_identity (fingerprint) VALUES ('x')", "INSERT INTO points.provider_rate VALUES ('x', now())",
+        "INSERT INTO points.notice (recorded_at) VALUES ('2020-01-01')", "INSERT INTO points.notice_queue (attempts) VALUES (1)",
+        "INSERT INTO points.consent (actor) VALUES ('somebody else')",
+        "INSERT INTO points.suppression (actor) VALUES ('somebody else')",
+        "SELECT points.erase(1, 'because I say so', now(), 'me')",
+        "SELECT points.repeat_erasures('{}', '{}', '{}', '{}', '{}')", "SELECT points.leased('w', 1, '{1}')",
+        "SELECT points.database_fingerprint()")),
+    *((login, statement, "42501")
+      for login in ("api", "support", "auditor", "approver")
+      for statement in ("SELECT * FROM points.claim_notices('x', now(), 1, interval '1 min', 'email', NULL)",
+                        "SELECT points.finish_notices('w', 1, now(), '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')",
+                        "SELECT points.renew_lease('w', 1, '{1}', interval '1 min')",
+                        "SELECT points.mark_sending('w', 1, '{1}', interval '1 min')",
+                        "SELECT points.erase_member('living', 'because I say so', now())",
+                        "SELECT points.keep_contacts('{}', '{}', '{}', '{}', '{}', '{}')",
+                        "SELECT points.rewrap_contacts('{}', '{}', '{}', 'k')", "SELECT * FROM points.contact")),
+    *((login, "SELECT points.release_notices(NULL, 'because I say so', now(), false)", "42501")
+      for login in ("api", "support", "auditor")),
+    *(("support", f"SELECT * FROM points.{table}", "42501")
+      for table in ("notice_proof", "proof_dictionary", "suppression", "dispatcher_identity")),
 ]  # fmt: skip
 
 
