@@ -208,52 +208,31 @@ begin
     return facts;
 end $$;
 
--- Whether a member agreed to notices of a class by a channel: the newest word counts, for this channel or for any.
-create function has_consent(member bigint, class text, channel text) returns boolean language sql stable
-set search_path = pg_catalog, points, pg_temp as $$
+-- Whether a member agreed to notices of a class by a channel: the newest word counts, for this channel or for any. Inlined: no SET.
+create function has_consent(member bigint, class text, channel text) returns boolean language sql stable as $$
     select has_consent.class in ('transaction', 'legal') or coalesce((
-        select c.granted from consent c
+        select c.granted from points.consent c
         where c.member_id = member and c.class = has_consent.class and c.channel in (has_consent.channel, 'any')
         order by c.consent_no desc limit 1), has_consent.class = 'service')
 $$;
 
--- Why nothing of a class is sent to an address now: the cause of the suppression that is not lifted; null: it may be.
-create function suppressed_by(mark bytea, channel text, class text) returns text language sql stable
-set search_path = pg_catalog, points, pg_temp as $$
-    select s.cause from suppression s
-    where s.mark = suppressed_by.mark and s.channel = suppressed_by.channel and s.cause <> 'lifted'
-        and (s.cause <> 'complaint' or suppressed_by.class <> 'legal')
-        and not exists (
-            select from suppression l where l.mark = s.mark and l.channel = s.channel and l.cause = 'lifted'
-                and l.suppression_no > s.suppression_no)
-    order by s.suppression_no limit 1
+-- Why nothing of a class is sent to an address now: the cause of the suppression that is not lifted; null: it may be. Inlined.
+create function suppressed_by(mark bytea, channel text, class text) returns text language sql stable as $$
+    select (
+        select s.cause from points.suppression s
+        where s.mark = suppressed_by.mark and s.channel = suppressed_by.channel and s.cause <> 'lifted'
+            and (s.cause <> 'complaint' or suppressed_by.class <> 'legal')
+            and not exists (
+                select from points.suppression l where l.mark = s.mark and l.channel = s.channel and l.cause = 'lifted'
+                    and l.suppression_no > s.suppression_no)
+        order by s.suppression_no limit 1)
 $$;
 
--- Why a notice does not go out at a moment, as (result, detail); no row: it does.
-create function judge_notice(n notice, moment timestamptz) returns table (result text, detail text) language plpgsql stable
+-- The day of a moment in the programme's zone.
+create function local_day(moment timestamptz) returns date language sql stable
 set search_path = pg_catalog, points, pg_temp as $$
-declare
-    mark bytea;
-    cause text;
-begin
-    if n.valid_until <= moment then
-        return query select 'stale', 'too late'; return;
-    end if;
-    if exists (select from erasure e where e.member_id = n.member_id) then
-        return query select 'suppressed', 'erased'; return;
-    end if;
-    select case n.channel when 'email' then c.email_mark else c.phone_mark end into mark from contact c where c.member_id = n.member_id;
-    if mark is null then
-        return query select 'unreachable', 'no ' || case n.channel when 'email' then 'address' else 'number' end; return;
-    end if;
-    cause := suppressed_by(mark, n.channel, n.class);
-    if cause is not null then
-        return query select 'suppressed', cause; return;
-    end if;
-    if not has_consent(n.member_id, n.class, n.channel) then
-        return query select 'suppressed', 'no consent'; return;
-    end if;
-end $$;
+    select (moment at time zone (select p.time_zone from policy p where p.version = version_on(moment::date)))::date
+$$;
 
 -- Leases up to `n` due notices of a channel to `owner`, and returns them, as of now and with the contact to open. What may not go
 -- out any more gets its result instead, and the next are looked at. A lease that ran out is taken over: had its worker begun to
@@ -272,8 +251,11 @@ set enable_mergejoin = off as $$
 declare
     why constant text := why_held(claim_notices.installation);
     ours constant bigint := nextval('points.lease_token_seq');
+    today constant date := local_day(claim_notices.moment);
     taken bigint [];
     settled bigint [];
+    looked_at bigint [];
+    fresh jsonb [];
 begin
     if why is not null then
         raise exception 'notices are held: %', why using errcode = 'PL070',
@@ -302,16 +284,28 @@ begin
         taken := array(select unnest(taken) except select unnest(settled));
         -- what may not go out
         insert into notice_result (notice_id, attempt, result, moment, detail)
-        select q.notice_id, q.attempts + 1, j.result, claim_notices.moment, j.detail
-        from notice_queue q join notice x on x.notice_id = q.notice_id cross join lateral judge_notice(x, claim_notices.moment) as j
-        where q.notice_id = any(taken);
+        select j.notice_id, j.attempt, split_part(j.verdict, ': ', 1), claim_notices.moment, split_part(j.verdict, ': ', 2) from (
+            select q.notice_id, q.attempts + 1 as attempt, case
+                when x.valid_until <= claim_notices.moment then 'stale: too late'
+                when exists (select from erasure e where e.member_id = x.member_id) then 'suppressed: erased'
+                when a.mark is null then 'unreachable: no ' || case by_channel when 'email' then 'address' else 'number' end
+                else coalesce('suppressed: ' || suppressed_by(a.mark, x.channel, x.class),
+                    case when not has_consent(x.member_id, x.class, x.channel) then 'suppressed: no consent' end)
+            end as verdict
+            from notice_queue q
+            join notice x on x.notice_id = q.notice_id
+            left join lateral (
+                select case by_channel when 'email' then c.email_mark else c.phone_mark end as mark from contact c
+                where c.member_id = x.member_id) as a on true
+            where q.notice_id = any(taken)) as j
+        where j.verdict is not null;
+        select array_agg(x.notice_id), array_agg(facts_now(x.member_id, x.kind, x.facts, today)) into looked_at, fresh
+        from notice x where x.notice_id = any(taken) and x.kind in ('points_expiring', 'win_back', 'digest');
         insert into notice_result (notice_id, attempt, result, moment, detail)
         select q.notice_id, q.attempts + 1, 'stale', claim_notices.moment, 'nothing of it is so any more'
-        from notice_queue q join notice x on x.notice_id = q.notice_id
-        where q.notice_id = any(taken)
-            and not exists (select from notice_result r where r.notice_id = q.notice_id and r.attempt = q.attempts + 1)
-            and x.kind in ('points_expiring', 'win_back', 'digest')
-            and facts_now(x.member_id, x.kind, x.facts, claim_notices.moment::date) is null;
+        from unnest(looked_at, fresh) as f (notice_id, facts) join notice_queue q on q.notice_id = f.notice_id
+        where f.facts is null and q.notice_id = any(taken)
+        on conflict do nothing;  -- it has got another result just now
         delete from notice_queue q
         where q.notice_id = any(taken)
             and exists (select from notice_result r where r.notice_id = q.notice_id and r.attempt = q.attempts + 1);
@@ -320,12 +314,13 @@ begin
         where q.notice_id = any(taken);
         continue when not found;
         return query
-        select x.notice_id, x.member_id, x.kind, x.class, x.channel, facts_now(x.member_id, x.kind, x.facts, claim_notices.moment::date),
+        select x.notice_id, x.member_id, x.kind, x.class, x.channel, coalesce(f.facts, x.facts),
             x.dedupe_key, x.business_date, q.attempts, ours, c.key_wrapped, c.key_id, c.sealed, m.locale, m.time_zone, m.member_no
         from notice_queue q
         join notice x on x.notice_id = q.notice_id
         join member m on m.member_id = x.member_id
         join contact c on c.member_id = x.member_id
+        left join unnest(looked_at, fresh) as f (notice_id, facts) on f.notice_id = x.notice_id
         where q.notice_id = any(taken)
         order by q.not_before, q.notice_id;
         exit;
@@ -396,7 +391,7 @@ begin
     where q.notice_id = any(ours) and f.sealed is not null;
     insert into expiry_warning (member_id, lapses_on, notice_id, accepted_on)
     select distinct on (x.member_id, d.day::date) x.member_id, d.day::date, x.notice_id,
-        (finish_notices.moment at time zone (select p.time_zone from policy p where p.version = version_on(finish_notices.moment::date)))::date
+        local_day(finish_notices.moment)
     from unnest(ids, results) as f (notice_id, result)
     left join digest_part dp on dp.digest_id = f.notice_id
     join notice x on x.notice_id = coalesce(dp.notice_id, f.notice_id)
@@ -445,7 +440,7 @@ $$;
 
 revoke execute on function database_fingerprint(), remember_identity(), why_held(text), release_notices(text, text, timestamptz, boolean),
     facts_now(bigint, text, jsonb, date), has_consent(bigint, text, text), suppressed_by(bytea, text, text),
-    judge_notice(notice, timestamptz), claim_notices(text, timestamptz, int, interval, text, text), leased(text, bigint, bigint []),
+    local_day(timestamptz), claim_notices(text, timestamptz, int, interval, text, text), leased(text, bigint, bigint []),
     renew_lease(text, bigint, bigint [], interval), mark_sending(text, bigint, bigint [], interval),
     finish_notices(text, bigint, timestamptz, bigint [], text [], text [], text [], text [], timestamptz [], bytea [], text []),
     take_rate(text, int, numeric, int), pause_provider(text, interval) from public;
