@@ -300,11 +300,11 @@ begin
             where q.notice_id = any(taken)) as j
         where j.verdict is not null;
         select array_agg(x.notice_id), array_agg(facts_now(x.member_id, x.kind, x.facts, today)) into looked_at, fresh
-        from notice x where x.notice_id = any(taken) and x.kind in ('points_expiring', 'win_back', 'digest');
+        from notice x where x.notice_id = any(taken);
         insert into notice_result (notice_id, attempt, result, moment, detail)
         select q.notice_id, q.attempts + 1, 'stale', claim_notices.moment, 'nothing of it is so any more'
         from unnest(looked_at, fresh) as f (notice_id, facts) join notice_queue q on q.notice_id = f.notice_id
-        where f.facts is null and q.notice_id = any(taken)
+        where f.facts is null
         on conflict do nothing;  -- it has got another result just now
         delete from notice_queue q
         where q.notice_id = any(taken)
@@ -314,14 +314,13 @@ begin
         where q.notice_id = any(taken);
         continue when not found;
         return query
-        select x.notice_id, x.member_id, x.kind, x.class, x.channel, coalesce(f.facts, x.facts),
+        select x.notice_id, x.member_id, x.kind, x.class, x.channel, f.facts,
             x.dedupe_key, x.business_date, q.attempts, ours, c.key_wrapped, c.key_id, c.sealed, m.locale, m.time_zone, m.member_no
-        from notice_queue q
-        join notice x on x.notice_id = q.notice_id
+        from unnest(looked_at, fresh) as f (notice_id, facts)
+        join notice_queue q on q.notice_id = f.notice_id
+        join notice x on x.notice_id = f.notice_id
         join member m on m.member_id = x.member_id
         join contact c on c.member_id = x.member_id
-        left join unnest(looked_at, fresh) as f (notice_id, facts) on f.notice_id = x.notice_id
-        where q.notice_id = any(taken)
         order by q.not_before, q.notice_id;
         exit;
     end loop;
@@ -381,14 +380,14 @@ begin
     select q.notice_id, q.attempts, case when f.result = 'retry' and q.attempts >= 8 then 'refused' else f.result end,
         finish_notices.moment, f.provider, f.provider_ref,
         case when f.result = 'retry' and q.attempts >= 8 then concat_ws(': ', 'given up after 8 attempts', f.detail) else f.detail end
-    from notice_queue q
-    join unnest(ids, results, providers, refs, details) as f (notice_id, result, provider, provider_ref, detail) on f.notice_id = q.notice_id
-    where q.notice_id = any(ours);
+    from unnest(ids, results, providers, refs, details) as f (notice_id, result, provider, provider_ref, detail)
+    join notice_queue q on q.notice_id = f.notice_id
+    where f.notice_id = any(ours);
     insert into notice_proof (notice_id, attempt, sealed, template_version)
     select q.notice_id, q.attempts, f.sealed, f.template_version
-    from notice_queue q
-    join unnest(ids, proofs, versions) as f (notice_id, sealed, template_version) on f.notice_id = q.notice_id
-    where q.notice_id = any(ours) and f.sealed is not null;
+    from unnest(ids, proofs, versions) as f (notice_id, sealed, template_version)
+    join notice_queue q on q.notice_id = f.notice_id
+    where f.notice_id = any(ours) and f.sealed is not null;
     insert into expiry_warning (member_id, lapses_on, notice_id, accepted_on)
     select distinct on (x.member_id, d.day::date) x.member_id, d.day::date, x.notice_id,
         local_day(finish_notices.moment)
@@ -400,15 +399,15 @@ begin
     order by x.member_id, d.day::date, x.notice_id
     on conflict do nothing;
     select coalesce(array_agg(q.notice_id), '{}') into again
-    from notice_queue q
-    join unnest(ids, results) as f (notice_id, result) on f.notice_id = q.notice_id
-    join notice x on x.notice_id = q.notice_id
-    where q.notice_id = any(ours) and q.attempts < 8
+    from unnest(ids, results) as f (notice_id, result)
+    join notice_queue q on q.notice_id = f.notice_id
+    join notice x on x.notice_id = f.notice_id
+    where f.notice_id = any(ours) and q.attempts < 8
         and (f.result = 'retry' or (f.result = 'uncertain' and x.class in ('transaction', 'legal')));
     update notice_queue q set not_before = least(coalesce(f.next, finish_notices.moment), x.valid_until), lease_owner = null,
         lease_token = null, lease_until = null, is_sending = false
     from unnest(ids, nexts) as f (notice_id, next), notice x
-    where q.notice_id = any(again) and f.notice_id = q.notice_id and x.notice_id = q.notice_id;
+    where f.notice_id = any(again) and q.notice_id = f.notice_id and x.notice_id = f.notice_id;
     delete from notice_queue q where q.notice_id = any(ours) and q.notice_id <> all(again);
     return ours;
 end $$;
