@@ -4,6 +4,7 @@ import pytest
 from prefect.artifacts import Artifact
 
 from flows.adjustments import adjust_points
+from flows.erasure import erase_member
 from flows.redemption_blocks import block_redemptions
 from flows.redemption_releases import release_redemptions
 from flows.reinstatements import reinstate_points
@@ -33,7 +34,7 @@ def shop(ledger, monkeypatch):
 
 @pytest.mark.parametrize(
     "form",
-    [adjust_points, reinstate_points, undo_run, block_redemptions, release_redemptions],
+    [adjust_points, reinstate_points, undo_run, block_redemptions, release_redemptions, erase_member],
     ids=lambda form: form.name,
 )
 def test_a_form_explains_each_of_its_fields(form):
@@ -111,3 +112,15 @@ def test_a_block_is_in_force_at_once_and_its_release_waits_for_a_second_person(s
     assert approvals.approve(1)["block_id"] == 1
     assert shop.one("SELECT is_blocked FROM points.wallet") is False
     assert release_redemptions(member_no="m1", reason=reason, return_state=True).name == "AlreadyEnded"
+
+
+def test_an_erasure_is_done_at_once_and_says_when_it_does_not_stand_beside_the_backups_yet(shop, monkeypatch, tmp_path):
+    monkeypatch.setenv("LOYALTY_HOME", str(tmp_path))  # no keys of backups there
+    reason = "request 4711 of 3 May"
+    assert erase_member(member_no="m9", reason=reason, return_state=True).name == "UnknownMember"
+
+    state = erase_member(member_no="m1", reason=reason, return_state=True)
+
+    assert (state.type.value, state.name) == ("COMPLETED", "NotListed")
+    assert "Member m1 is erased. Not yet beside the backups" in state.message
+    assert [tuple(row) for row in shop.rows("SELECT member_id, reason FROM points.erasure")] == [(1, reason)]
