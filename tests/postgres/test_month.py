@@ -4,8 +4,6 @@ import csv
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -472,23 +470,22 @@ def test_what_was_signed_is_frozen_even_for_a_superuser(own, table, change, role
 # The command line -----------------------------------------------------------------------------------------------------
 
 
-def loyalty(ledger, folder, *words):
+@pytest.fixture
+def loyalty(own, tmp_path, commands):
+    """Run ``loyalty month``; returns (exit code, output, error output)."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("LOYALTY_", "PREFECT_"))}
-    environment |= {"LOYALTY_HOME": str(folder / "home"), "HOME": str(folder)}
+    environment |= {"LOYALTY_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
     for name, login in (("", "batch"), ("AUDITOR_", "auditor")):
-        url = ledger.url.set(username=f"loyalty_{login}").render_as_string(hide_password=False)
+        url = own.url.set(username=f"loyalty_{login}").render_as_string(hide_password=False)
         environment[f"LOYALTY_{name}DATABASE_URL"] = url
-    environment["LOYALTY_ADMIN_DATABASE_URL"] = ledger.url.render_as_string(hide_password=False)
-    done = subprocess.run(
-        [sys.executable, "-m", "flows", "month", *map(str, words)], env=environment, cwd=ROOT, capture_output=True, text=True
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    environment["LOYALTY_ADMIN_DATABASE_URL"] = own.url.render_as_string(hide_password=False)
+    return lambda *words: commands.run(["month", *words], environment)
 
 
-def test_a_month_is_reported_closed_signed_and_verified_from_the_command_line(own, tmp_path):
-    code, out, error = loyalty(own, tmp_path, "report", "2026-01", "--out", tmp_path / "one")
+def test_a_month_is_reported_closed_signed_and_verified_from_the_command_line(loyalty, own, tmp_path):
+    code, out, error = loyalty("report", "2026-01", "--out", tmp_path / "one")
     assert (code, out.splitlines()[0]) == (0, "2026-01: everything agrees."), error
-    assert loyalty(own, tmp_path, "report", "2026-01", "--out", tmp_path / "two")[0] == 0
+    assert loyalty("report", "2026-01", "--out", tmp_path / "two")[0] == 0
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("one", "two"))
     assert first == second
     assert set(first) == {
@@ -503,21 +500,21 @@ def test_a_month_is_reported_closed_signed_and_verified_from_the_command_line(ow
     entries = list(csv.DictReader(first["entries.csv"].decode().splitlines()))
     assert sum(int(row["points"]) for row in entries if row["kind"] == "earn") == made["orders"]["in_ledger"]
 
-    assert loyalty(own, tmp_path, "sign", "2026-01")[0] == 2
-    assert loyalty(own, tmp_path, "close", "2026-01")[0] == 0
-    assert loyalty(own, tmp_path, "sign", "2026-01")[0] == 0
-    code, out, _ = loyalty(own, tmp_path, "verify", "2026-01")
+    assert loyalty("sign", "2026-01")[0] == 2
+    assert loyalty("close", "2026-01")[0] == 0
+    assert loyalty("sign", "2026-01")[0] == 0
+    code, out, _ = loyalty("verify", "2026-01")
     assert (code, "signed by loyalty_auditor" in out) == (0, True)
 
     own.rows("ALTER TABLE points.order_line DISABLE TRIGGER USER")
     own.rows("UPDATE points.order_line SET unit_price = unit_price + 1 WHERE order_no IN ('C3', 'D1')")
-    code, out, _ = loyalty(own, tmp_path, "verify", "2026-01")
+    code, out, _ = loyalty("verify", "2026-01")
     assert code == 1
     assert "2026-01: 2 DEVIATIONS. orders-in-ledger (1), orders-judged (1)." in out
     assert '+ "deviations": 2,' in out
-    code, _, error = loyalty(own, tmp_path, "close", "2026-02")
+    code, _, error = loyalty("close", "2026-02")
     assert (code, "2026-02: 2 DEVIATIONS" in error) == (2, True)
-    code, out, _ = loyalty(own, tmp_path, "report", "2026-02", "--out", tmp_path / "three")
+    code, out, _ = loyalty("report", "2026-02", "--out", tmp_path / "three")
     assert (code, out.splitlines()[0][:22]) == (1, "2026-02: 2 DEVIATIONS.")
     page = (tmp_path / "three" / "report.html").read_text()
     assert page.index("2026-02: 2 DEVIATIONS.", page.index("<body>")) < page.index("<h1>")

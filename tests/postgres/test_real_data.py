@@ -7,8 +7,6 @@ import csv
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,7 +35,9 @@ PLANTED = {
 
 
 @pytest.mark.real_data
-def test_nine_months_of_a_real_shop_reach_the_totals_of_an_independent_recomputation(ledger, real_data, tmp_path):
+def test_nine_months_of_a_real_shop_reach_the_totals_of_an_independent_recomputation(
+    ledger, real_data, tmp_path, commands
+):
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("LOYALTY_", "PREFECT_"))} | {
         "LOYALTY_DATABASE_URL": ledger.url.set(username="loyalty_batch").render_as_string(hide_password=False),
         "LOYALTY_ADMIN_DATABASE_URL": ledger.url.render_as_string(hide_password=False),
@@ -45,11 +45,9 @@ def test_nine_months_of_a_real_shop_reach_the_totals_of_an_independent_recomputa
     }
 
     def loyalty(*words):
-        done = subprocess.run(
-            [sys.executable, "-m", "flows", *map(str, words)], env=environment, cwd=ROOT, capture_output=True, text=True
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        code, out, error = commands.run(words, environment)
+        assert code == 0, error
+        return out
 
     [orders] = real_data.glob("online_retail_*.csv.gz")
     [redemptions] = real_data.glob("redemptions_*.csv")
