@@ -25,8 +25,6 @@ from infra.programme_keys import ProgrammeFile
 NOT_YET: Final[tuple[tuple[str, object, str], ...]] = (
     # lots carry their own last day, so "keep" needs nothing; rewriting them needs a posting of its own
     ("expiry.on_change", "shorten_existing", "shortening the validity of points already earned is"),
-    # accepting it would let points lapse without the notice that the file demands
-    ("expiry.notice.required", True, "expiry that waits for a notice is"),
 )
 
 
@@ -152,10 +150,10 @@ def _sentence(problem: ErrorDetails) -> str:
     if kind == "value_error":
         # a rule between keys is reported at their table, whose content would only be noise
         return f"{where}: {limits['error']}"
-    return f"{where}: {_reason(kind, limits, problem['msg'])}"
+    return f"{where}: {_reason(location, kind, limits, problem['msg'])}"
 
 
-def _reason(kind: str, limits: Mapping[str, Any], otherwise: str) -> str:
+def _reason(key: str, kind: str, limits: Mapping[str, Any], otherwise: str) -> str:
     match kind:
         case "literal_error":
             return f"must be {limits['expected']}".replace("'", '"')
@@ -171,8 +169,14 @@ def _reason(kind: str, limits: Mapping[str, Any], otherwise: str) -> str:
             return f"must be {limits['le']} or less"
         case "string_too_short" | "string_too_long":
             return "must have 1 to 100 characters"
+        case "string_pattern_mismatch":
+            return 'must be a language, with or without a country, such as "en" or "zh_CN"'
         case "too_short":
-            return "must hold at least one: add a table [[earn.rate]]"
+            return (
+                "must hold at least one: add a table [[earn.rate]]"
+                if key.endswith("rate")
+                else "must hold at least one"
+            )
         case "model_type":
             return "must be a table: write [name] above its keys"
         case "tuple_type":

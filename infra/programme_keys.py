@@ -20,11 +20,11 @@ from pydantic import (
 )
 
 from infra.programme_earning import Earn
+from infra.programme_notices import ExpiryNotice, Notices
 from infra.programme_screens import Screens
 from infra.programme_values import (
     Currency,
     Day,
-    Ladder,
     MonthDay,
     Name,
     NotNegative,
@@ -45,13 +45,6 @@ class Identity(Table):
     point_value: NotNegative = Decimal("0.01")
     enrol_from_orders: StrictBool = True
     notice_days: Annotated[StrictInt, Field(ge=0, le=730)] = 30  # between a change that takes away and its first day
-
-
-class ExpiryNotice(Table):
-    """``[expiry.notice]``: when members are told, and whether points may lapse without it."""
-
-    ladder_days: Ladder = (60, 30, 7)
-    required: StrictBool = False
 
 
 class Expiry(Table):
@@ -82,6 +75,12 @@ class Expiry(Table):
         for key in ("months", "cap_months", "round_up_to", "month_day"):
             if key not in used and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f'{key} has no effect with basis = "{self.basis}": remove it or choose another basis')
+        if self.notice.required and self.basis.startswith("inactivity"):
+            # every purchase moves the last day, so that the day a member was told of is none any more
+            raise ValueError(
+                f'basis = "{self.basis}" moves the last day whenever a member is active, so points cannot wait for a notice '
+                "that names it: remove notice.required, or choose another basis"
+            )
         return self
 
 
@@ -194,6 +193,7 @@ class ProgrammeFile(Table):
     approval: Approval = Approval()
     transfer: Transfer = Transfer()
     screens: Screens = Screens()
+    notices: Notices | None = None
 
     @model_validator(mode="after")
     def _tiers_fit(self) -> Self:

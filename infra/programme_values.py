@@ -127,6 +127,18 @@ def _month_day(value: object) -> str:
     return value
 
 
+def _clock(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch("([01][0-9]|2[0-3]):[0-5][0-9]", value, re.ASCII):
+        raise ValueError('must be a time of day, such as "20:00"')
+    return value
+
+
+def _site(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?", value):
+        raise ValueError('must be the address of a site, such as "https://club.example.com"')
+    return value
+
+
 _plain = PlainSerializer(lambda value: value if value == "off" else format(value, "f"), return_type=str)
 NotNegative = Annotated[Decimal, BeforeValidator(_exact), _plain]
 Positive = Annotated[Decimal, BeforeValidator(_positive), _plain]
@@ -141,3 +153,5 @@ Currency = Annotated[str, BeforeValidator(_currency)]
 Weekdays = Annotated[tuple[int, ...], BeforeValidator(_weekdays)]
 Ladder = Annotated[tuple[int, ...], BeforeValidator(_ladder)]
 MonthDay = Annotated[str, BeforeValidator(_month_day)]
+Clock = Annotated[str, BeforeValidator(_clock)]
+Site = Annotated[str, BeforeValidator(_site)]

@@ -46,6 +46,7 @@ def rules_in_words(document: Mapping[str, Any], *, lang: Lang, since: dt.date, e
         "validity": list(_validity(say, document, example)),
         "returns": list(_returns(say, document)),
         "tiers": list(_tiers(say, document)),
+        "notices": list(_notices(say, document)),
         "changes": list(_changes(say, document)),
     }
     lines = [say("title.name", name=document["programme"]["name"]), say("title.since", day=say.day(since))]
@@ -168,12 +169,14 @@ def _validity(say: Phrases, document: Mapping[str, Any], example: Example) -> It
     if example.valid_through is not None:
         key = "validity.example_inactivity" if basis.startswith("inactivity") else "validity.example"
         yield say(key, earned_on=say.day(example.earned_on), valid_through=say.day(example.valid_through))
-    if basis != "none":
+    if basis != "none" and "points_expiring" in (document.get("notices") or {}).get("kinds", ()):
         yield say(
             "validity.reminder", list=say.list([say.counted("days", day) for day in expiry["notice"]["ladder_days"]])
         )
-        if expiry["notice"]["required"]:
-            yield say("validity.required")
+    if basis != "none" and expiry["notice"]["required"]:
+        yield say("validity.required", days=say.counted("days", expiry["notice"].get("min_days", 30)))
+        if expiry["notice"].get("unreachable") == "expire":
+            yield say("validity.unreachable")
 
 
 def _returns(say: Phrases, document: Mapping[str, Any]) -> Iterator[str]:
@@ -205,6 +208,22 @@ def _threshold(say: Phrases, document: Mapping[str, Any], metric: Any, amount: i
     if metric == "spend":
         return say.money(Decimal(amount), document["programme"]["currency"])
     return say.counted({"points_earned": "points", "orders": "orders"}[metric], amount)
+
+
+def _notices(say: Phrases, document: Mapping[str, Any]) -> Iterator[str]:
+    notices = document.get("notices")
+    if not notices:
+        return
+    yield say("notices.channels", list=say.alternatives([say(f"channel.{channel}") for channel in notices["channels"]]))
+    if "monthly_statement" in notices["kinds"]:
+        yield say("notices.statement")
+    first, last = notices["quiet_hours"]
+    if first != last:
+        yield say(
+            "notices.quiet_hours_sms" if "sms" in notices["channels"] else "notices.quiet_hours", first=first, last=last
+        )
+    if "win_back" in notices["kinds"]:
+        yield say("notices.marketing", messages=say.counted("messages", notices["marketing_per_30_days"]))
 
 
 def _changes(say: Phrases, document: Mapping[str, Any]) -> Iterator[str]:

@@ -141,6 +141,34 @@ def _ladder_days(old: list[int], new: list[int]) -> Seen:
     return Effect.TAKES_AWAY, "a notice falls away" if set(new) < set(old) else "members are told at other times"
 
 
+def _channels(old: list[str], new: list[str]) -> Seen:
+    if set(old) - set(new):
+        return Effect.TAKES_AWAY, "a way to reach members falls away"
+    return (Effect.GIVES_MORE, "members are reached in one more way") if set(new) - set(old) else (
+        Effect.NEUTRAL, "another order"
+    )  # fmt: skip
+
+
+def _kinds(old: list[str], new: list[str]) -> Seen:
+    gone, more = (set(one) - set(other) - {"win_back"} for one, other in ((old, new), (new, old)))
+    if gone:
+        return Effect.TAKES_AWAY, "a notice falls away"
+    return (Effect.GIVES_MORE, "members are told more") if more else (Effect.NEUTRAL, "advertising, or another order")
+
+
+def _quiet_hours(old: list[str], new: list[str]) -> Seen:
+    before, after = (_minutes(*hours) for hours in (old, new))
+    if before <= after:
+        return Effect.GIVES_MORE, "members are left alone for longer"
+    return Effect.TAKES_AWAY, "members may be disturbed at other hours"
+
+
+def _minutes(first: str, last: str) -> set[int]:
+    """The minutes of a day from one time to before another, over midnight if need be."""
+    begin, end = (int(clock[:2]) * 60 + int(clock[3:]) for clock in (first, last))
+    return {minute % 1440 for minute in range(begin, end if end >= begin else end + 1440)}
+
+
 def _on_change(_old: str, new: str) -> Seen:
     if new == "keep":
         return Effect.NEUTRAL, "points that are there keep their last day"
@@ -191,6 +219,25 @@ _SEEN: dict[str, Callable[[Any, Any], Seen]] = {
     "expiry.notice.required": _switch(
         (Effect.GIVES_MORE, "no notice, no expiry"), (Effect.TAKES_AWAY, "points lapse without a notice, too")
     ),
+    "expiry.notice.min_days": _more("members are told earlier", "members are told later"),
+    "expiry.notice.unreachable": lambda _old, new: (
+        (Effect.TAKES_AWAY, "points of members whom nothing reaches lapse without a notice")
+        if new == "expire"
+        else (Effect.GIVES_MORE, "points of members whom nothing reaches wait")
+    ),
+    "notices": _switch((Effect.GIVES_MORE, "members are told"), (Effect.TAKES_AWAY, "members are no longer told")),
+    "notices.channels": _channels,
+    "notices.kinds": _kinds,
+    "notices.statement": _switch(
+        (Effect.GIVES_MORE, "members get a monthly statement"), (Effect.TAKES_AWAY, "no monthly statement any more")
+    ),
+    "notices.quiet_hours": _quiet_hours,
+    "notices.marketing_per_30_days": _fewer("members get less advertising", "members can get more advertising"),
+    "notices.win_back_months": lambda _old, _new: (Effect.NEUTRAL, "advertising, for those who agreed to it"),
+    "notices.site_url": lambda _old, _new: (Effect.TAKES_AWAY, "links in notices lead elsewhere"),
+    "notices.default_locale": lambda _old, _new: (Effect.NEUTRAL, "the language of those who chose none"),
+    "notices.postal_address": lambda _old, _new: (Effect.NEUTRAL, "only the address"),
+    "notices.sms_signature": lambda _old, _new: (Effect.NEUTRAL, "only the signature"),
     "refund.policy": _ladder_of(KINDNESS, "a return takes back less", "a return takes back more", Effect.TAKES_AWAY),
     "guard.max_share_of_outstanding": _limit,
     "guard.max_times_median": _limit,

@@ -20,6 +20,11 @@ RATE = """
 [[earn.rate]]
 points_per_unit = "1"
 """
+NOTICES = """
+[notices]
+site_url = "https://club.example"
+postal_address = "1 Quay Street, Leith"
+"""
 
 
 @pytest.fixture
@@ -83,7 +88,7 @@ def test_every_default_is_filled_in_and_a_condition_that_is_not_set_is_absent(re
             "basis": "none",
             "round_up_to": "day",
             "on_change": "keep",
-            "notice": {"ladder_days": [60, 30, 7], "required": False},
+            "notice": {"ladder_days": [60, 30, 7], "required": False, "min_days": 30, "unreachable": "defer"},
         },
         "refund": {"policy": "debt"},
         "guard": {"max_share_of_outstanding": "0.05", "max_times_median": "3"},
@@ -197,6 +202,30 @@ def test_a_calendar_expiry_keeps_its_day_and_its_least_age(read):
         ),
         (RATE + "[guard]\nmax_times_median = 0", "guard.max_times_median = 0: must be more than zero"),
         (RATE + "[gaurd]\n", 'gaurd: is no key of a programme file: did you mean "guard"?'),
+        (RATE + "[expiry.notice]\nmin_days = 61", "expiry.notice: min_days = 61 is above every step of ladder_days"),
+        (RATE + '[expiry.notice]\nunreachable = "wait"', 'expiry.notice.unreachable = "wait": must be "defer" or "exp'),
+        (
+            RATE + '[expiry]\nbasis = "inactivity"\nmonths = 6\n[expiry.notice]\nrequired = true',
+            'expiry: basis = "inactivity" moves the last day whenever a member is active',
+        ),
+        (RATE + "[notices]\n", "notices.site_url: is missing: add it"),
+        (RATE + NOTICES + 'channels = ["post"]', 'notices.channels[0] = "post": must be "email" or "sms"'),
+        (RATE + NOTICES + "channels = []", "notices.channels = []: must hold at least one"),
+        (RATE + NOTICES + 'channels = ["sms"]', 'notices: channels holds "sms", which needs sms_signature: add it'),
+        (RATE + NOTICES + 'channels = ["email", "email"]', "notices: channels holds one of them twice"),
+        (
+            RATE + NOTICES + 'quiet_hours = ["20:00", "24:00"]',
+            'notices.quiet_hours[1] = "24:00": must be a time of day',
+        ),
+        (RATE + NOTICES + 'quiet_hours = ["20:00"]', "notices.quiet_hours"),
+        (RATE + NOTICES.replace("https", "http"), 'notices.site_url = "http://club.example": must be the address'),
+        (RATE + NOTICES + 'default_locale = "English"', 'notices.default_locale = "English": must be a language'),
+        (RATE + NOTICES + "win_back_months = 6\nkinds = []", 'notices: win_back_months asks for "win_back"'),
+        (
+            RATE + NOTICES + 'statement = false\nkinds = ["monthly_statement"]',
+            'notices: kinds holds "monthly_statement", which statement switches off',
+        ),
+        (RATE + NOTICES + 'kinds = ["gift"]', 'notices.kinds[0] = "gift": must be "points_expiring"'),
         ("", "earn: is missing: add it"),
         ("earn = 5", "earn = 5: must be a table"),
     ],
@@ -343,7 +372,6 @@ def test_tiers_that_contradict_each_other_are_refused(refusal, text, sentence):
 ASKED_FOR = {
     "expiry.basis": '[expiry]\nmonths = 1\nbasis = "{}"',
     "expiry.on_change": '[expiry]\non_change = "{}"',
-    "expiry.notice.required": "[expiry.notice]\nrequired = true",
 }
 
 
@@ -355,6 +383,27 @@ def test_what_this_version_cannot_do_is_refused_not_ignored(refusal, key, value)
     assert len(lines) == 1, "said once"
     # a feature that can be asked for has a shape: nothing but its absence is complained about
     assert all("not in this version yet" in line for line in lines)
+
+
+def test_notices_have_defaults_that_fit_each_other(read):
+    by_default = read(HEAD + RATE + NOTICES)
+    assert by_default["notices"] == {
+        "channels": ["email"], "default_locale": "en", "site_url": "https://club.example",
+        "postal_address": "1 Quay Street, Leith", "sms_signature": "", "quiet_hours": ["20:00", "09:00"],
+        "marketing_per_30_days": 2, "statement": True, "win_back_months": 0,
+        "kinds": ["points_expiring", "points_expired", "tier_upgraded", "tier_downgraded", "tier_at_risk",
+                  "redemption_confirmed", "redemption_cancelled", "adjustment", "policy_change", "monthly_statement"],
+    }  # fmt: skip
+    assert check_programme(by_default) == by_default
+    assert "win_back" in read(HEAD + RATE + NOTICES + "win_back_months = 6")["notices"]["kinds"]
+    assert "monthly_statement" not in read(HEAD + RATE + NOTICES + "statement = false")["notices"]["kinds"]
+    assert read(HEAD + RATE + NOTICES + 'kinds = ["policy_change"]')["notices"]["kinds"] == ["policy_change"]
+
+
+@pytest.mark.parametrize(("ladder", "days"), [("[60, 30, 7]", 30), ("[14, 7]", 14), ("[90, 45]", 45), ("[60, 20]", 20)])
+def test_how_long_before_a_notice_counts_follows_the_ladder(read, ladder, days):
+    notice = read(HEAD + RATE + f"[expiry.notice]\nladder_days = {ladder}\nrequired = true")["expiry"]["notice"]
+    assert (notice["required"], notice["min_days"], notice["unreachable"]) == (True, days, "defer")
 
 
 def test_a_refusal_survives_pickling():

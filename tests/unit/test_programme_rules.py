@@ -96,6 +96,13 @@ months = 1
 [expiry.notice]
 ladder_days = [30, 1]
 required = true
+unreachable = "expire"
+[notices]
+channels = ["sms", "email"]
+site_url = "https://club.example"
+postal_address = "1 Quay Street, Leith"
+sms_signature = "Club"
+win_back_months = 6
 [refund]
 policy = "within_balance"
 [[tier]]
@@ -164,6 +171,9 @@ CHOICES = [
     ),
     ("tiers", "grace_days", 0),
     ("programme", "notice_days", 0),
+    ("notices", "quiet_hours", ("00:00", "00:00")),
+    ("notices", "channels", ("email",)),
+    ("notices", "kinds", ("points_expiring",)),
 ]
 
 
@@ -174,7 +184,8 @@ def test_every_choice_has_words_of_its_own(lang, table, key, choice):
     if table == "expiry":
         plain["expiry"] |= {"basis": "fixed", "months": 12, "cap_months": 36, "month_day": "12-31"}
     said = {}
-    for value in {choice, {"basis": "none", "round_up_to": "day"}.get(key, plain[table][key])}:
+    other = {"basis": "none", "round_up_to": "day"}.get(key, plain[table][key])
+    for value in {choice, tuple(other) if isinstance(other, list) else other}:
         plain[table][key] = value
         said[value] = words(plain, lang)
     assert len(set(said.values())) == len(said)
