@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 from sqlalchemy import Connection, Engine, text
 
-from points_ledger import check_findings
+from points_ledger import check_findings, notices
 from points_ledger.queries import statement
 from points_ledger.slices import work_off
 
@@ -53,10 +53,13 @@ def post(
         connection.execute(text("SELECT points.open_day(:day)"), {"day": through})
         connection.execute(text("SELECT points.open_wallets(:through)"), {"through": through})
         members = connection.execute(statement("members_to_post"), {"through": through}).scalars().all()
+        told = notices.tells(connection, through, "redemption_confirmed", "redemption_cancelled")
 
     def post_some(chunk: list[int]) -> Posted:
         with engine.begin() as connection:
-            return post_chunk(connection, chunk, through=through, run_id=run_id, final=final, take_back=take_back)
+            return post_chunk(
+                connection, chunk, through=through, run_id=run_id, final=final, take_back=take_back, told=told
+            )
 
     total = sum(work_off(engine, members, post_some, progress=progress), Posted())
     if final:
@@ -74,8 +77,12 @@ def post_chunk(
     run_id: int | None,
     final: bool,
     take_back: bool = True,
+    told: bool = True,
 ) -> Posted:
-    """Post the waiting events of some members, in the caller's transaction; without ``take_back`` returns wait."""
+    """Post the waiting events of some members, in the caller's transaction; without ``take_back`` returns wait.
+
+    Not ``told``: the caller knows that the version sends no notice of it.
+    """
     values = {"members": list(members), "through": through, "run_id": run_id, "final": final}
     connection.execute(text("SELECT points.lock_wallets(CAST(:members AS bigint []), true)"), values)
     orders = connection.execute(statement("earn_orders"), values).one().orders
@@ -91,6 +98,8 @@ def post_chunk(
     redeemed = _call(connection, "post_redemptions(CAST(:members AS bigint []), :through, :run_id, :final)", values)
     # a redemption cancelled on its own day is posted first, then returned
     cancelled += _call(connection, "post_cancellations(CAST(:members AS bigint []), :through, :run_id)", values)
+    if told and (redeemed or cancelled):
+        notices.tell_redemptions(connection, members, through=through)
     return Posted(orders, activities, returns, cancelled, redeemed)
 
 

@@ -1,4 +1,9 @@
-"""Clearing lapsed points at the close of a business date: plan, then apply in small commits."""
+"""Clearing lapsed points at the close of a business date: plan, then apply in small commits.
+
+No notice, no expiry (design 2.6): where the version of the day asks for it, a lot without proof of notice gets a later last
+day instead (``migrations/sql/0006_expiry_gate.sql``). ``defer`` does that before the plan, so that plan and guard are about
+what really lapses; ``expire_chunk`` does it again, under the wallets' locks, so that nothing comes between.
+"""
 
 import datetime as dt
 from array import array
@@ -8,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
+from points_ledger import notices
 from points_ledger.queries import statement
 from points_ledger.slices import CHUNK, work_off
 
@@ -26,15 +32,42 @@ class ExpiryPlan:
 
 
 def plan(connection: Connection, *, closed: dt.date) -> ExpiryPlan:
-    """Count what is due at the close of ``closed``; reads due lots only."""
-    row = connection.execute(
-        text(
-            "SELECT count(DISTINCT member_id) AS members, count(*) AS lots, coalesce(sum(remaining), 0)::bigint AS points"
-            " FROM points.due_lots(:closed)"
-        ),
-        {"closed": closed},
-    ).one()
+    """Count what the close of ``closed`` clears; reads due lots only. Not those that would be deferred for want of notice."""
+    name = "expiry_plan_gated" if _is_gated(connection, closed) else "expiry_plan"
+    row = connection.execute(statement(name), {"closed": closed}).one()
     return ExpiryPlan(row.members, row.lots, row.points)
+
+
+def classified(connection: Connection, *, closed: dt.date) -> dict[str, dict[str, int]]:
+    """The due lots by what the close would do: ``clear``, ``unannounced``, or why it defers them; lots and points."""
+    rows = connection.execute(statement("due_lots_by_fate"), {"closed": closed})
+    return {row.fate: {"lots": row.lots, "points": row.points} for row in rows}
+
+
+def defer(
+    engine: Engine,
+    *,
+    closed: dt.date,
+    run_id: int | None,
+    chunk_size: int = CHUNK,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Move the last day of every due lot without proof of notice, where the version asks for it. As ``apply``."""
+    with engine.begin() as connection:
+        if not _is_gated(connection, closed):
+            return
+    for wait in (False, True):
+
+        def defer_some(chunk: list[int], wait: bool = wait) -> None:
+            with engine.begin() as connection:
+                _defer_chunk(connection, _locked(connection, chunk, wait=wait), closed=closed, run_id=run_id)
+
+        with engine.connect() as connection:
+            rows = connection.execution_options(stream_results=True, yield_per=10_000).execute(
+                statement("members_to_defer"), {"closed": closed}
+            )
+            members = array("q", (row[0] for row in rows))
+        work_off(engine, members, defer_some, size=chunk_size, progress=progress)
 
 
 def apply(
@@ -49,11 +82,13 @@ def apply(
 
     Each chunk is one commit; killed anywhere, the next call does the rest.
     """
+    with engine.begin() as connection:
+        gated, told = _is_gated(connection, closed), notices.tells(connection, closed, "points_expired")
     for wait in (False, True):
 
         def expire_some(chunk: list[int], wait: bool = wait) -> None:
             with engine.begin() as connection:
-                expire_chunk(connection, chunk, closed=closed, run_id=run_id, wait=wait)
+                expire_chunk(connection, chunk, closed=closed, run_id=run_id, wait=wait, gated=gated, told=told)
 
         members = due_members(engine, closed=closed)
         work_off(engine, members, expire_some, size=chunk_size, progress=progress)
@@ -70,13 +105,52 @@ def due_members(engine: Engine, *, closed: dt.date) -> Sequence[int]:
 
 
 def expire_chunk(
-    connection: Connection, members: Sequence[int], *, closed: dt.date, run_id: int | None, wait: bool
+    connection: Connection,
+    members: Sequence[int],
+    *,
+    closed: dt.date,
+    run_id: int | None,
+    wait: bool,
+    gated: bool = True,
+    told: bool = True,
 ) -> int:
-    """Expire the due lots of some members in the caller's transaction; return the lots. ``wait`` for busy wallets."""
-    locked = connection.execute(
-        text("SELECT points.lock_wallets(CAST(:members AS bigint []), :wait)"), {"members": list(members), "wait": wait}
-    ).scalar_one()
+    """Expire the due lots of some members in the caller's transaction; return the lots. ``wait`` for busy wallets.
+
+    Not ``gated``, not ``told``: the caller knows that the version asks for no proof, or sends no notice of it.
+    """
+    locked = _locked(connection, members, wait=wait)
     if not locked:
         return 0
+    if gated:
+        _defer_chunk(connection, locked, closed=closed, run_id=run_id)
     values = {"members": locked, "closed": closed, "run_id": run_id}
-    return int(connection.execute(statement("expire_lots"), values).one().lots)
+    lots = int(connection.execute(statement("expire_lots"), values).one().lots)
+    if told and lots:
+        notices.tell_expired(connection, locked, closed=closed, run_id=run_id)
+    return lots
+
+
+def _locked(connection: Connection, members: Sequence[int], *, wait: bool) -> list[int]:
+    return (
+        connection.execute(
+            text("SELECT points.lock_wallets(CAST(:members AS bigint []), :wait)"),
+            {"members": list(members), "wait": wait},
+        ).scalar_one()
+        or []
+    )
+
+
+def _defer_chunk(connection: Connection, members: list[int], *, closed: dt.date, run_id: int | None) -> None:
+    connection.execute(
+        text("SELECT points.defer_unwarned(CAST(:members AS bigint []), :closed, :run_id)"),
+        {"members": members, "closed": closed, "run_id": run_id},
+    )
+
+
+def _is_gated(connection: Connection, closed: dt.date) -> bool:
+    return bool(
+        connection.execute(
+            text("SELECT required FROM points.expiry_gate WHERE version = points.version_on(:closed)"),
+            {"closed": closed},
+        ).scalar_one_or_none()
+    )

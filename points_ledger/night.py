@@ -1,9 +1,9 @@
 """The night: what closes a business date, step by step, and in which order (design 8).
 
-post feeds → gate checks → close → seal → screens → tiers → expiry → notices → full checks → backup. Notices and the backup
-have no step yet; each gets its line in ``STEPS`` where it is named above. The checks need the catalogue, which is above this
-package: ``tasks.checks`` adds their step. Every step may be run again: killed anywhere, the next call goes on, and the
-ledger's totals are the same.
+post feeds → gate checks → close → seal → screens → tiers → expiry → notices → full checks → backup. The backup has no step
+here; it gets its line in ``STEPS`` where it is named above. The checks need the catalogue, which is above this package:
+``tasks.checks`` adds their step. Notices are written here and sent by a job of their own. Every step may be run again:
+killed anywhere, the next call goes on, and the ledger's totals are the same.
 
 An open stop finding of a check keeps a night from taking points away: returns wait, nobody falls a tier, nothing expires.
 The rest goes on, and the first night without one catches up.
@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from points_ledger import check_findings, events, expiry, gates, runs, screens, tiers
+from points_ledger import check_findings, events, expiry, gates, notices, runs, screens, tiers
 from points_ledger.errors import LedgerError, WaitsForPerson
 from points_ledger.policy import policy_on
 from points_ledger.queries import statement
@@ -137,7 +137,9 @@ def review_tiers(engine: Engine, night: Night, progress: Progress | None = None)
 
 
 def expire_points(engine: Engine, night: Night, progress: Progress | None = None) -> None:
-    """Plan what lapses, have the guard look at it, then clear it. While a stop finding is open, leave it all.
+    """Defer what has no proof of notice, plan what lapses, have the guard look at it, then clear it.
+
+    While a stop finding is open, leave it all.
 
     Raises:
         WaitsForPerson: the plan is out of line and no second person has accepted it.
@@ -147,6 +149,7 @@ def expire_points(engine: Engine, night: Night, progress: Progress | None = None
         runs.withhold(connection, night.run_id, withheld)
     if withheld:
         return
+    expiry.defer(engine, closed=night.business_date, run_id=night.run_id, progress=progress)
     with engine.begin() as connection:
         plan = expiry.plan(connection, closed=night.business_date)
         reason = _guard(connection, night, plan)
@@ -161,6 +164,11 @@ def expire_points(engine: Engine, night: Night, progress: Progress | None = None
         runs.cleared(connection, night.run_id)
 
 
+def enqueue_notices(engine: Engine, night: Night, progress: Progress | None = None) -> None:
+    """Write the notices that the close makes due: they are sent later, and by others."""
+    notices.enqueue(engine, day=night.business_date, progress=progress)
+
+
 STEPS = (
     Step("post-feeds", post_feeds),
     Step("check-gates", check_gates),
@@ -169,7 +177,8 @@ STEPS = (
     Step("screen-members", screen_members),
     Step("review-tiers", review_tiers),
     Step("expire-points", expire_points),
-    # notices, full checks (tasks.checks), backup
+    Step("enqueue-notices", enqueue_notices),
+    # full checks (tasks.checks), backup
 )
 
 

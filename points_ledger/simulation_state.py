@@ -31,6 +31,7 @@ GIVEN: Final[Mapping[str, str | None]] = {
     "wallet": "simulation_wallets",
     "entry": "simulation_entries",
     "lot": "simulation_lots",
+    "lot_deferral": "simulation_deferrals",
     "posting_key": "simulation_posting_keys",
     "one_use": "simulation_one_uses",
     "seal": "simulation_seals",
@@ -95,7 +96,13 @@ NOT_COPIED: Final[Mapping[str, str]] = {
     "expiry_warning": "as contact",
     "dispatcher_identity": "as contact",
     "provider_rate": "as contact",
+    "unannounced_expiry": "what lapsed before the period is not judged again",
 }
+# Nobody is told in a scratch database: what waits for a notice in the ledger lapses here as if each had been sent in time.
+EVERYBODY_IS_TOLD: Final = (
+    "CREATE OR REPLACE VIEW points.expiry_gate AS SELECT version, false AS required, 0 AS min_days,"
+    " CAST('defer' AS text) AS unreachable, CAST('{}' AS text []) AS channels FROM points.policy_version"
+)
 Copied = Callable[[str], None]
 
 
@@ -124,6 +131,7 @@ def fill(ledger: Connection, scratch: Connection, period: Period, versions: list
     dates = {"first": period.first, "through": period.through, "since": ALWAYS, "before": period.first}
     # the wallets and lots that these entries made are copied beside them
     scratch.execute(text("ALTER TABLE points.entry DISABLE TRIGGER apply_entries"))
+    scratch.execute(text("ALTER TABLE points.lot_deferral DISABLE TRIGGER apply_deferrals"))
     for table, name in GIVEN.items():
         on_table(table)
         _copy(
@@ -135,6 +143,8 @@ def fill(ledger: Connection, scratch: Connection, period: Period, versions: list
             _columns(scratch, table),
         )
     scratch.execute(text("ALTER TABLE points.entry ENABLE ALWAYS TRIGGER apply_entries"))
+    scratch.execute(text("ALTER TABLE points.lot_deferral ENABLE TRIGGER apply_deferrals"))
+    scratch.execute(text(EVERYBODY_IS_TOLD))
     for table, fate in EVENTS.items():
         on_table(table)
         _stage(ledger, scratch, period, table, fate)

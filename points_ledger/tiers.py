@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
+from points_ledger import notices
 from points_ledger.queries import statement
 from points_ledger.slices import work_off
 
@@ -53,6 +54,7 @@ def review(
     """
     with engine.begin() as connection:
         members = members_to_review(connection, day=day) if has_tiers(connection, day=day) else ()
+        told = notices.tells(connection, day, "tier_upgraded", "tier_downgraded")
 
     def review_some(chunk: list[int]) -> TierReview:
         values = {"members": chunk, "day": day, "run_id": run_id}
@@ -63,6 +65,8 @@ def review(
                 due = connection.execute(statement("review_due_tiers"), values).one()
                 renewals, downgrades = due.renewals, due.downgrades
             upgrades = connection.execute(statement("upgrade_tiers"), values).scalar_one()
+            if told and (upgrades or downgrades):
+                notices.tell_tiers(connection, chunk, day=day)
         return TierReview(upgrades, renewals, downgrades)
 
     reviews = work_off(engine, members, review_some, progress=progress)

@@ -10,6 +10,14 @@ from points_ledger.approvals import Approval
 from points_ledger.night import NightResult
 from points_ledger.undo import Figures
 
+# what the ledger calls them, in words
+WITHOUT_NOTICE = {
+    "no_notice": "no notice was accepted",
+    "too_late": "the notice was accepted too late",
+    "unreachable": "no channel reaches the member",
+    "unannounced": "no channel reaches the member (cleared)",
+}
+
 
 def publish_nights(results: list[NightResult], stopped: State[Any] | None = None) -> None:
     """Publish the nights of a run: what was posted, what lapsed, what was found, and why it stopped if it did."""
@@ -183,9 +191,35 @@ def _summary(results: list[NightResult], stopped: str | None, heading: str) -> s
             "Look: `loyalty screens list --open`",
             "",
         ]
+    lines += _notices(results)
     if findings:
         lines += ["| findings | events |", "|---|---:|", *(f"| {r} | {n:,} |" for r, n in sorted(findings.items()))]
     return "\n".join(lines)
+
+
+def _notices(results: list[NightResult]) -> list[str]:
+    """What was written to members, and the points whose notice was missing: kept, and why, or cleared all the same."""
+    written: dict[str, int] = {}
+    without: dict[str, dict[str, int]] = {}
+    for result in results:
+        for kind, count in result.totals["notices"].items():
+            written[kind] = written.get(kind, 0) + count
+        for why, counts in result.totals["without_notice"].items():
+            sums = without.setdefault(why, {})
+            for name, count in counts.items():
+                sums[name] = sums.get(name, 0) + count
+    lines = []
+    if without:
+        lines += ["| due without a notice in time | lots | points | |", "|---|---:|---:|---|"]
+        lines += [
+            f"| {WITHOUT_NOTICE[why]} | {sums['lots']:,} | {sums['points']:,} |"
+            f" {'cleared: the programme says so' if why == 'unannounced' else 'kept, with a later last day'} |"
+            for why, sums in sorted(without.items())
+        ]
+        lines += ["", "Look: `loyalty findings --open`", ""]
+    if written:
+        lines += ["| notices written | |", "|---|---:|", *(f"| {k} | {n:,} |" for k, n in sorted(written.items())), ""]
+    return lines
 
 
 def _row(result: NightResult) -> dict[str, Any]:
@@ -200,6 +234,9 @@ def _row(result: NightResult) -> dict[str, Any]:
         },
         "expired lots": totals["expired_lots"],
         "expired points": totals["expired_points"],
+        "deferred lots": sum(
+            counts["lots"] for why, counts in totals["without_notice"].items() if why != "unannounced"
+        ),
         "outstanding": totals["outstanding"],
         **{f"tier {what}s": count for what, count in totals["tiers"].items()},
         "findings": sum(totals["findings"].values()),

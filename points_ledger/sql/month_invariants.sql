@@ -2,9 +2,11 @@
 -- and keys of today less what was booked since. I10 is in month_seals. Parameters: through. Locks: none.
 -- Idempotence: a read. At most 200 rows of each are returned, beside how many there are.
 with e as materialized (
-    select e.*, o.book_date as opened_on, o.usable_from as lot_usable_from, o.valid_through as lot_valid_through, o.idle_by as lot_idle_by
+    select e.*, o.book_date as opened_on, o.usable_from as lot_usable_from, coalesce(d.to_date, o.valid_through) as lot_valid_through,
+        case when d.to_date is null then o.idle_by end as lot_idle_by
     from points.entry as e
     left join points.entry as o on o.member_id = e.member_id and o.seq = e.lot_seq and o.book_date <= :through
+    left join points.deferred_lot as d on d.member_id = o.member_id and d.lot_seq = o.seq
     where e.book_date <= :through
 ),
 chain as (

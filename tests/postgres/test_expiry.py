@@ -208,4 +208,4 @@ def test_a_dry_plan_of_a_day_that_is_not_closed_takes_nothing(ledger):
             login="batch",
         )
     assert ledger.balance("m1") == (10, 0)
-    assert [step.name for step in night.STEPS][-1] == "expire-points"
+    assert [step.name for step in night.STEPS][-2:] == ["expire-points", "enqueue-notices"]

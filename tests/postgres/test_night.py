@@ -235,4 +235,5 @@ def test_the_books_of_a_night_are_the_ledgers_own(ledger):
     assert result.totals == {
         "entries": 2, "posted": {"earn": 100, "spend": 30}, "outstanding": 70, "debt": 0, "expired_lots": 0, "expired_points": 0,
         "findings": {"insufficient_points": 1, "return_without_purchase": 1}, "tiers": {}, "screens": {},
+        "notices": {}, "without_notice": {},
     }  # fmt: skip

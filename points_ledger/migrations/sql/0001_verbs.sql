@@ -470,5 +470,6 @@ begin
         raise exception 'an adjustment of no points' using errcode = 'PL009';
     end if;
     perform remember_posting(member, 'adjustment', approval::text, request, journal, book, w.seq);
+    perform tell_adjustment(member, approval, amount, day, book);
     return posting_of(member, 'adjustment', approval::text);
 end $$;

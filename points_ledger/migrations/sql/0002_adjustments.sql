@@ -180,6 +180,7 @@ begin
         case when asked ? 'valid_days' then book + (asked ->> 'valid_days')::int else (asked ->> 'valid_through')::date end,
         lapsed.seq, approval, why);
     perform remember_posting(member, 'reinstatement', approval::text, request, journal, book, w.seq);
+    perform tell_adjustment(member, approval, lapsed.points, day, book);
     return posting_of(member, 'reinstatement', approval::text);
 exception when unique_violation then
     raise exception 'these points have been reinstated already' using errcode = 'PL007';

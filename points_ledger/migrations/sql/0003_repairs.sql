@@ -40,6 +40,10 @@ begin
     if l.held > 0 or lapsed is null or lapsed > last_closed() then
         raise exception 'lot % is held or still valid: it may not be cleared', lot using errcode = 'PL009';
     end if;
+    if exists (select from gated_lots(last_closed()) g where g.member_id = member and g.lot_seq = lot and g.fate <> 'clear') then
+        raise exception 'no notice that named the last day of lot % was accepted in time: the next close defers it', lot
+            using errcode = 'PL009';
+    end if;
     book := book_date_for(last_closed() + 1, w.last_book);
     perform open_day(book);
     insert into entry (member_id, seq, book_date, effective_on, journal_id, points, lot_seq, lot_remaining_after, balance_after,
@@ -70,9 +74,10 @@ begin
     delete from lot l where l.member_id = member and not exists (
         select from entry e where e.member_id = member and e.seq = l.lot_seq and e.lot_seq = e.seq);
     insert into lot as l (member_id, lot_seq, points, remaining, held, expired, effective_on, usable_from, valid_through, idle_by, origin)
-    select member, o.seq, o.points, t.remaining, coalesce(h.held, 0), t.expired, o.effective_on, o.usable_from, o.valid_through,
-        o.idle_by, o.source
+    select member, o.seq, o.points, t.remaining, coalesce(h.held, 0), t.expired, o.effective_on, o.usable_from,
+        coalesce(d.to_date, o.valid_through), case when d.to_date is null then o.idle_by end, o.source
     from entry o
+    left join deferred_lot d on d.member_id = o.member_id and d.lot_seq = o.seq
     inner join (
         select lot_seq, sum(sign * points) as remaining, coalesce(sum(points) filter (where kind = 'expire'), 0) as expired
         from entry where member_id = member and lot_seq is not null group by lot_seq

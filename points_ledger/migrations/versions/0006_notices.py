@@ -13,7 +13,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-PARTS = ("contacts", "notices")
+PARTS = ("contacts", "notices", "expiry_gate", "enqueue")
 
 
 def upgrade() -> None:

@@ -1,0 +1,556 @@
+"""Which notices are written, when, to whom, by which channel and for how long: every kind, once."""
+
+import datetime as dt
+
+import pytest
+from sqlalchemy import text
+
+from infra.contact_cipher import MasterKeys, new_key
+from points_ledger import expiry, notices, outbox, tiers, undo
+from points_ledger.outbox import Finished
+
+KEYS = MasterKeys.parse(f"k1:{new_key()}")
+MARKS = b"m" * 32
+DAY = dt.timedelta(days=1)
+FIELDS = {"site_url": "https://club.example", "postal_address": "1 Quay Street, Leith"}
+FIXED = {"basis": "fixed", "months": 1, "notice": {"ladder_days": [14, 7]}}
+FOREVER = {"basis": "none", "months": None}
+TIERS = {"tier": [{"code": "silver", "enter_at": 100}, {"code": "gold", "enter_at": 300}]}
+
+
+def day(written):
+    return dt.date.fromisoformat(written)
+
+
+def enrol(ledger, *rows):
+    """``member_no[,phone[,time_zone]]``: an address for everybody."""
+    parts = [f"{row},,".split(",")[:3] for row in rows]
+    ledger.take(
+        "members", "member_no,phone,time_zone,email", *(f"{no},{phone},{zone},{no}@b.example" for no, phone, zone in parts),
+        contact_key=MARKS, seal=KEYS.seal,
+    )  # fmt: skip
+
+
+def written(ledger, *columns, kind=None):
+    """The notices that were written, in order; without digests."""
+    names = ", ".join(columns or ("kind", "member_no"))
+    return [
+        tuple(row)
+        for row in ledger.rows(
+            f"SELECT {names} FROM points.notice JOIN points.member USING (member_id)"
+            " WHERE kind = coalesce(:kind, kind) AND kind <> 'digest' ORDER BY notice_id", kind=kind,
+        )
+    ]  # fmt: skip
+
+
+def facts(ledger, kind):
+    [only] = written(ledger, "facts", kind=kind)
+    return only[0]
+
+
+def say(ledger, member, granted, class_="marketing", channel="any"):
+    ledger.rows(
+        "INSERT INTO points.consent (member_id, class, channel, granted, source, moment)"
+        " SELECT member_id, :class, :channel, :granted, 'operator', '2026-01-01' FROM points.member WHERE member_no = :no",
+        no=member, granted=granted, **{"class": class_, "channel": channel},
+    )  # fmt: skip
+
+
+def suppress(ledger, member, cause="hard_bounce", channel="email"):
+    ledger.rows(
+        "INSERT INTO points.suppression (mark, channel, cause, moment) SELECT CASE :channel WHEN 'email' THEN email_mark"
+        " ELSE phone_mark END, :channel, :cause, '2026-01-01' FROM points.contact JOIN points.member USING (member_id)"
+        " WHERE member_no = :no",
+        no=member, cause=cause, channel=channel,
+    )  # fmt: skip
+
+
+# The ladder ------------------------------------------------------------------------------------------------------------
+
+
+def test_each_step_of_the_ladder_is_told_once_however_often_the_nights_run(ledger):
+    ledger.start(expiry=FIXED, notices=FIELDS)
+    enrol(ledger, "m1", "m2")
+    ledger.orders(
+        "A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-01 11:00,tea,1,50", "A3,m2,2026-01-02 10:00,tea,1,10"
+    )
+    ledger.close("2026-01-26")
+    assert written(ledger, "dedupe_key", "business_date::text", kind="points_expiring") == [
+        ("points_expiring:m1:2026-02-01:T-14:email", "2026-01-17"),
+        ("points_expiring:m2:2026-02-02:T-14:email", "2026-01-18"),
+        ("points_expiring:m1:2026-02-01:T-7:email", "2026-01-24"),
+        ("points_expiring:m2:2026-02-02:T-7:email", "2026-01-25"),
+    ]
+    before = written(ledger, "*")
+    for back in range(26):
+        assert notices.enqueue(ledger.engine(), day=day("2026-01-26") - back * DAY) == 0
+    assert written(ledger, "*") == before
+    assert ledger.one("SELECT count(*) FROM points.notice_queue") == len(before)
+    said = written(ledger, "facts", kind="points_expiring")[0][0]
+    assert said == {
+        "points": 150, "expires_on": "2026-02-01", "stage": 14, "balance": 150, "value": "1.50", "as_of": "2026-01-18",
+        "dates": ["2026-02-01"], "lots": [{"points": 150, "expires_on": "2026-02-01"}],
+    }  # fmt: skip
+    [(not_before, until)] = written(ledger, "not_before", "valid_until", kind="points_expiring")[:1]
+    assert (not_before, until) == (dt.datetime(2026, 1, 18, tzinfo=dt.UTC), dt.datetime(2026, 2, 2, tzinfo=dt.UTC))
+
+
+def test_a_step_that_was_missed_is_caught_up_until_the_next_is_due(ledger):
+    ledger.start(expiry=FIXED, notices=FIELDS)
+    ledger.members("m1")
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
+    ledger.close("2026-01-19")
+    enrol(ledger, "m1")  # an address, two days after the step of fourteen days
+    ledger.orders("A2,m1,2026-01-20 10:00,tea,1,10", "A9,m1,2025-12-25 10:00,tea,1,1")
+    ledger.close("2026-01-20")
+    assert written(ledger, "dedupe_key", kind="points_expiring") == []  # what came tonight lapses later than the ladder
+    approval = ledger.one(
+        "SELECT points.propose_adjustment('m1', 5, '2026-01-21', '2026-01-30', 'goodwill', 'a late apology')",
+        login="batch",
+    )
+    ledger.rows("SELECT points.approve_and_post(:id, '2026-01-21')", login="approver", id=approval)
+    ledger.close("2026-01-21")
+    assert written(ledger, "dedupe_key", kind="points_expiring") == [
+        ("points_expiring:m1:2026-01-30:T-14:email",), ("points_expiring:m1:2026-02-01:T-14:email",),
+    ]  # fmt: skip
+
+
+def test_a_new_rule_tells_at_once_what_lapses_within_its_ladder(ledger):
+    ledger.start(expiry=FIXED)
+    enrol(ledger, "m1", "m2", "m3")
+    ledger.orders(*(f"A{n},m{n},2026-01-0{n} 10:00,tea,1,100" for n in (1, 2, 3)))
+    ledger.close("2026-01-19")
+    assert written(ledger) == []
+    ledger.change("2026-01-20", expiry=FIXED, notices={**FIELDS, "kinds": ["points_expiring"]})
+    ledger.close("2026-01-20")
+    assert written(ledger, "dedupe_key") == [
+        (f"points_expiring:m{n}:2026-02-0{n}:T-14:email",) for n in (1, 2, 3)
+    ]  # fmt: skip
+
+
+def test_points_that_lapse_by_inactivity_are_announced_by_the_last_activity(ledger):
+    ledger.start(expiry={"basis": "inactivity", "months": 1, "notice": {"ladder_days": [14, 7]}}, notices=FIELDS)
+    enrol(ledger, "m1", "m2")
+    ledger.orders(
+        "A1,m1,2026-01-01 10:00,tea,1,100", "A2,m2,2026-01-01 10:00,tea,1,100", "A3,m2,2026-01-20 10:00,tea,1,1"
+    )
+    ledger.close("2026-02-01")
+    assert written(ledger, "dedupe_key", kind="points_expiring") == [
+        ("points_expiring:m1:2026-02-01:T-14:email",), ("points_expiring:m2:2026-02-01:T-14:email",),
+        ("points_expiring:m1:2026-02-01:T-7:email",),
+    ]  # fmt: skip
+
+
+def test_a_leap_day_is_a_last_day_like_any_other(ledger):
+    ledger.start(programme={"starts_on": day("2028-01-01")}, expiry=FIXED, notices=FIELDS)
+    enrol(ledger, "m1", "m2")
+    ledger.orders("A1,m1,2028-01-29 10:00,tea,1,100", "A2,m2,2028-01-31 10:00,tea,1,100")
+    for closed in range(60):
+        ledger.close(day("2028-01-01") + closed * DAY)
+    assert written(ledger, "dedupe_key", "business_date::text", kind="points_expiring") == [
+        (f"points_expiring:m{n}:2028-02-29:T-{step}:email", closed)
+        for step, closed in ((14, "2028-02-14"), (7, "2028-02-21"))
+        for n in (1, 2)
+    ]
+    assert len(written(ledger, kind="points_expired")) == 2
+
+
+def test_without_notices_nothing_is_written_and_nobody_is_looked_for(ledger, monkeypatch):
+    ledger.start(expiry=FIXED, **TIERS)
+    enrol(ledger, "m1")
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
+    ledger.redemptions("R1,m1,2026-01-02 10:00,5")
+    monkeypatch.setattr(notices, "_write", lambda *_, **__: pytest.fail("looked for notices"))
+    ledger.close("2026-02-02")
+    assert ledger.one("SELECT count(*) FROM points.notice") == 0
+
+
+# What a posting causes -------------------------------------------------------------------------------------------------
+
+
+def test_redemptions_and_their_cancellations_are_confirmed_with_their_posting(ledger):
+    ledger.start(expiry=FOREVER, notices=FIELDS)
+    enrol(ledger, "m1")
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
+    ledger.redemptions("R1,m1,2026-01-02 10:00,30", "R2,m1,2026-01-02 11:00,90")
+    ledger.cancellations("R1,2026-01-04 10:00")
+    ledger.close("2026-01-05")
+    assert written(ledger, "dedupe_key", "facts", "business_date::text") == [
+        ("redemption_confirmed:R1:email",
+         {"redemption_no": "R1", "points": 30, "redeemed_on": "2026-01-02", "balance": 70}, "2026-01-02"),
+        ("redemption_cancelled:R1:email",
+         {"redemption_no": "R1", "points": 30, "cancelled_on": "2026-01-04", "balance": 100}, "2026-01-04"),
+    ]  # fmt: skip
+
+
+def test_a_posting_that_is_rolled_back_takes_its_notice_along(ledger):
+    ledger.start(expiry=FOREVER, notices=FIELDS)
+    enrol(ledger, "m1")
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
+    ledger.close("2026-01-01")
+    with ledger.engine("approver").connect() as connection:
+        approval = ledger.one(
+            "SELECT points.propose_adjustment('m1', -5, '2026-01-02', NULL, 'correction', 'counted twice in May')",
+            login="batch",
+        )
+        connection.execute(text("SELECT points.approve_and_post(:id, '2026-01-02')"), {"id": approval})
+        connection.rollback()
+    assert written(ledger) == []
+    for _ in range(2):
+        ledger.rows(
+            "SELECT points.approve(:id) WHERE (SELECT approved_by IS NULL FROM points.approval WHERE approval_id = :id)",
+            login="approver", id=approval,
+        )  # fmt: skip
+        ledger.rows("SELECT points.adjust(:id, '2026-01-02')", login="batch", id=approval)
+    assert written(ledger, "dedupe_key", "facts", "class") == [
+        (f"adjustment:{approval}:email", {"points": -5, "adjusted_on": "2026-01-02", "balance": 95}, "transaction")
+    ]
+
+
+def test_points_that_lapsed_are_told_lot_by_lot_and_given_back_as_an_adjustment(ledger):
+    ledger.start(expiry=FIXED, notices=FIELDS)
+    enrol(ledger, "m1")
+    ledger.orders(
+        "A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-01 11:00,tea,1,20", "A3,m1,2026-01-09 11:00,tea,1,7"
+    )
+    ledger.close("2026-02-01")
+    assert facts(ledger, "points_expired") == {
+        "points": 120, "expired_on": "2026-02-02", "balance": 7, "as_of": "2026-02-02",
+        "lots": [{"points": 100, "valid_through": "2026-02-01"}, {"points": 20, "valid_through": "2026-02-01"}],
+    }  # fmt: skip
+    approval = ledger.one(
+        "SELECT points.propose_reinstatement('m1', 1, 30, 'complaint', 'ill for a month')", login="batch"
+    )
+    ledger.rows("SELECT points.approve_and_post(:id, '2026-02-03')", login="approver", id=approval)
+    assert facts(ledger, "adjustment") == {"points": 100, "adjusted_on": "2026-02-03", "balance": 107}
+
+
+def test_what_one_close_clears_in_two_turns_is_told_in_two_notices(ledger):
+    ledger.start(expiry=FIXED, notices=FIELDS)
+    enrol(ledger, "m1")
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-01 11:00,tea,1,20")
+    ledger.close("2026-01-20")
+    ledger.rows("SELECT points.hold('m1', 100, '2026-01-21', '2026-02-10', 'H')", login="api")
+    ledger.close("2026-02-01")
+    ledger.rows("SELECT points.release('m1', 'H', '2026-02-02')", login="api")
+    run_id = ledger.one("SELECT run_id FROM points.run WHERE business_date = '2026-02-01'")
+    expiry.apply(ledger.engine(), closed=day("2026-02-01"), run_id=run_id)
+    assert [said[0]["points"] for said in written(ledger, "facts", kind="points_expired")] == [20, 100]
+
+
+# Tiers -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tier_is_told_with_its_decision_and_a_risk_thirty_days_before_it_is_too_late(ledger):
+    ledger.start(
+        expiry=FOREVER, notices={**FIELDS, "statement": False}, programme={"starts_on": day("2025-12-01")},
+        tiers={"window": "calendar_year", "grace_days": 0}, tier=[{"code": "basic", "enter_at": 0}, *TIERS["tier"]],
+    )  # fmt: skip
+    enrol(ledger, "m1", "m2")
+    ledger.orders("A1,m1,2025-12-05 10:00,tea,1,150", "A2,m2,2025-12-05 10:00,tea,1,150")
+    ledger.close("2025-12-05")
+    assert written(ledger, "dedupe_key", "facts") == [
+        (f"tier_upgraded:m{n}:2025-12-05:email",
+         {"from_tier": "basic", "to_tier": "silver", "held_from": "2025-12-06", "valid_through": "2026-12-31"})
+        for n in (1, 2)
+    ]  # fmt: skip
+    ledger.orders("A3,m2,2026-02-05 10:00,tea,1,100", "A4,m1,2026-02-05 10:00,tea,1,40")
+    ledger.close("2026-02-06")
+    for closed in (day("2026-11-29"), day("2026-11-30")):
+        written_now = notices.enqueue(ledger.engine(), day=closed)
+    assert written_now == 1
+    assert written(ledger, "dedupe_key", "facts", kind="tier_at_risk") == [
+        ("tier_at_risk:m1:silver:2026-12-31:email",
+         {"tier": "silver", "missing": "60", "metric": "points_earned", "deadline": "2026-12-31"})
+    ]  # fmt: skip
+    tiers.review(ledger.engine(), day=day("2026-12-31"), run_id=None)
+    assert written(ledger, "member_no", "facts ->> 'from_tier'", "facts ->> 'to_tier'", kind="tier_downgraded") == [
+        ("m1", "silver", "basic")
+    ]
+
+
+def test_nobody_is_warned_of_a_fall_that_cannot_come(ledger):
+    ledger.start(
+        expiry=FOREVER, notices={**FIELDS, "kinds": ["tier_at_risk"]}, programme={"starts_on": day("2025-12-01")},
+        tiers={"window": "calendar_year", "grace_days": 0}, **TIERS,
+    )  # fmt: skip
+    enrol(ledger, "m1")
+    ledger.orders("A1,m1,2025-12-05 10:00,tea,1,150")
+    ledger.close("2025-12-05")  # silver is the lowest there is
+    assert notices.enqueue(ledger.engine(), day=day("2026-11-30")) == 0
+
+
+def test_a_member_who_falls_and_rises_in_one_night_hears_of_the_difference_only(ledger):
+    ledger.start(expiry=FOREVER, notices={**FIELDS, "kinds": ["tier_downgraded"]}, **TIERS)
+    enrol(ledger, "m1", "m2")
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,350", "A2,m2,2026-01-01 10:00,tea,1,350")
+    ledger.close("2026-01-01")
+    for member, number, what, tier, before in (
+        (1, 2, "downgrade", "silver", "gold"), (1, 3, "upgrade", "gold", "silver"), (2, 2, "downgrade", "silver", "gold"),
+    ):  # fmt: skip
+        ledger.rows(
+            "INSERT INTO points.tier_decision (member_id, decision_no, decided_on, held_from, tier, previous_tier, what, metric,"
+            " amount, window_from, window_through, threshold, policy_version, sentence)"
+            " VALUES (:member, :number, '2026-01-02', '2026-01-03', :tier, :before, :what, 'orders', 0, '2026-01-01',"
+            " '2026-01-02', 0, 1, '')", member=member, number=number, what=what, tier=tier, before=before,
+        )  # fmt: skip
+    with ledger.engine().begin() as connection:
+        assert notices.tell_tiers(connection, [1, 2], day=day("2026-01-02")) == 1
+    assert written(ledger, "member_no", "facts ->> 'to_tier'") == [("m2", "silver")]
+
+
+# To everybody ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_change_that_members_feel_is_told_once_and_one_of_the_office_is_not(ledger):
+    ledger.start(expiry=FOREVER, notices=FIELDS)
+    enrol(ledger, "m1", "m2")
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m2,2026-01-01 10:00,tea,1,100")
+    ledger.close("2026-01-02")
+    ledger.change("2026-02-20", expiry=FOREVER, notices=FIELDS, guard={"max_share_of_outstanding": "0.5"})
+    ledger.close("2026-01-03")
+    assert written(ledger) == []
+    ledger.change("2026-02-20", expiry=FOREVER, notices=FIELDS, earn={"daily_cap": 50})
+    ledger.close("2026-01-05")
+    assert written(ledger, "dedupe_key", "class", "facts", "business_date::text") == [
+        (f"policy_change:3:m{n}:email", "legal", {"version": 3, "effective_from": "2026-02-20"}, "2026-01-04")
+        for n in (1, 2)
+    ]
+
+
+def test_a_statement_refoots_to_the_ledger_with_returns_debts_reversals_and_an_undo(ledger):
+    ledger.start(expiry={"basis": "fixed", "months": 1, "notice": {"ladder_days": [7]}}, notices=FIELDS)
+    enrol(ledger, "m1", "m2", "m3", "idle")
+    ledger.bind("m2", "m3")
+    ledger.orders(
+        "A1,m1,2026-01-01 10:00,tea,2,50", "A2,m2,2026-01-02 10:00,tea,1,80", "A3,m1,2026-01-03 10:00,tea,1,60"
+    )
+    ledger.redemptions("R1,m1,2026-01-04 10:00,130", "R2,m2,2026-01-04 10:00,30")
+    ledger.cancellations("R2,2026-01-06 10:00")
+    ledger.close("2026-01-06")
+    ledger.orders("X1,m1,2026-01-07 10:00,tea,-1,50", "A4,m1,2026-01-09 10:00,tea,1,45")  # a debt, then repaid
+    ledger.close("2026-01-12")
+    ledger.rows("SELECT points.transfer('m2', 'm3', 20, '2026-01-20', 'T1')", login="api")
+    [bad] = ledger.rows("SELECT run_id FROM points.run WHERE business_date = '2026-01-09'")
+    approval = ledger.one(
+        "SELECT points.propose_undo(:run, 'debt', '{}', 'posted from the wrong file')", login="batch", run=bad[0]
+    )
+    ledger.rows("SELECT points.approve(:id)", login="approver", id=approval)
+    undo.execute(ledger.engine(), approval_id=approval, day=day("2026-01-13"), code_version="test")
+    ledger.orders("A5,m1,2026-02-10 10:00,tea,1,33")
+    ledger.close("2026-03-31")
+    statements = written(ledger, "member_no", "facts", kind="monthly_statement")
+    for member_no, said in statements:
+        parts = ("earned", "redeemed", "returned", "expired", "adjusted", "other")
+        first, last = day(f"{said['month']}-01"), day(said["as_of"])
+        assert said["opening"] + sum(said[part] for part in parts) == said["closing"]
+        assert [said["opening"], said["closing"]] == [
+            ledger.one(
+                "SELECT coalesce(sum(sign * points), 0)::bigint FROM points.entry JOIN points.member USING (member_id)"
+                " WHERE member_no = :m AND book_date <= :day", m=member_no, day=until,
+            )
+            for until in (first - DAY, last)
+        ]  # fmt: skip
+    months = sorted({said["month"] for _, said in statements})
+    assert months == ["2026-01", "2026-02", "2026-03"]
+    assert "idle" not in {member_no for member_no, _ in statements}  # no points, no movement
+    january = {member_no: said for member_no, said in statements if said["month"] == "2026-01"}
+    assert january["m1"]["other"] < 0  # what repaid the debt
+    assert (january["m2"]["redeemed"], january["m2"]["other"], january["m3"]["other"]) == (0, -20, 20)
+
+
+# Whom, where, when -----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_channel_that_reaches_the_member_is_used_and_none_is_none(ledger):
+    ledger.start(
+        expiry=FIXED,
+        notices={**FIELDS, "channels": ["sms", "email"], "sms_signature": "Club", "kinds": ["points_expiring"]},
+    )
+    enrol(
+        ledger, "both,+447000000001", "mail", "bounced,+447000000002", "out,+447000000003", "half,+447000000004", "dead"
+    )
+    ledger.members("none")
+    suppress(ledger, "bounced", channel="sms")
+    suppress(ledger, "dead")
+    say(ledger, "out", False, "service")
+    say(ledger, "half", False, "service", "sms")
+    members = ("both", "mail", "bounced", "out", "half", "dead", "none")
+    ledger.orders(*(f"A{no},{no},2026-01-01 10:00,tea,1,100" for no in members))
+    ledger.close("2026-01-17")
+    assert written(ledger, "member_no", "channel") == [
+        ("both", "sms"), ("bounced", "email"), ("half", "email"), ("mail", "email")
+    ]  # fmt: skip
+    with ledger.engine().begin() as connection:
+        why = {row["member_no"]: row["why"] for row in notices.unreachable(connection, day=day("2026-01-17"))}
+    assert why == {"out": "opted out", "dead": "address suppressed", "none": "no contact data"}
+
+
+def test_another_channel_later_tells_nobody_twice(ledger):
+    ledger.start(
+        expiry=FIXED,
+        notices={**FIELDS, "channels": ["sms", "email"], "sms_signature": "Club", "kinds": ["points_expiring"]},
+    )
+    enrol(ledger, "m1,+447000000001")
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
+    ledger.close("2026-01-17")
+    suppress(ledger, "m1", channel="sms")
+    assert notices.enqueue(ledger.engine(), day=day("2026-01-17")) == 0
+    assert written(ledger, "channel") == [("sms",)]
+
+
+def win_back(ledger, zone="", **keys):
+    ledger.start(
+        programme={"starts_on": day("2026-01-01")}, expiry={"basis": "fixed", "months": 3, "notice": {"ladder_days": [30, 7]}},
+        notices={**FIELDS, "win_back_months": 1, "kinds": ["win_back"], **keys},
+    )  # fmt: skip
+    enrol(ledger, f"m1,,{zone}", "busy", "unasked")
+    for no in ("m1", "busy"):
+        say(ledger, no, True)
+    ledger.orders(*(f"A{no},{no},2026-01-01 10:00,tea,1,100" for no in ("m1", "busy", "unasked")))
+    ledger.redemptions("R1,busy,2026-02-25 10:00,5")
+
+
+def test_win_back_reminds_those_who_agreed_and_stayed_away(ledger):
+    win_back(ledger)
+    ledger.close("2026-03-10")
+    assert written(ledger, "dedupe_key", "class", "facts") == [
+        ("win_back:m1:2026-04-01:email", "marketing", {"points": 100, "expires_on": "2026-04-01", "dormant_months": 2, "balance": 100})
+    ]  # fmt: skip
+
+
+def test_advertising_stays_within_its_cap_of_thirty_days(ledger):
+    win_back(ledger, marketing_per_30_days=1)
+    ledger.orders("B1,m1,2026-01-03 10:00,tea,1,9", "B2,m1,2026-02-01 10:00,tea,1,9")
+    ledger.close("2026-04-01")
+    assert written(ledger, "facts ->> 'expires_on'", "business_date::text") == [
+        ("2026-04-01", "2026-03-01"), ("2026-05-01", "2026-03-31"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("zone", "quiet", "not_before"),
+    [
+        ("", ["20:00", "09:00"], "2026-03-02 09:00"),
+        ("Asia/Shanghai", ["20:00", "09:00"], "2026-03-02 01:00"),  # 08:00 there when the day begins in London
+        ("America/Los_Angeles", ["20:00", "09:00"], "2026-03-02 00:00"),  # 16:00 there
+        ("Asia/Tokyo", ["08:00", "10:00"], "2026-03-02 01:00"),
+        ("Asia/Kathmandu", ["05:00", "06:15"], "2026-03-02 00:30"),
+        ("", ["00:00", "00:00"], "2026-03-02 00:00"),
+        ("Mars/Olympus", ["20:00", "09:00"], "2026-03-02 09:00"),  # nobody knows it: the programme's
+    ],
+)
+def test_quiet_hours_are_the_members(ledger, zone, quiet, not_before):
+    win_back(ledger, quiet_hours=quiet)
+    ledger.rows("UPDATE points.member SET time_zone = nullif(:zone, '') WHERE member_no = 'm1'", zone=zone)
+    ledger.close("2026-03-01")
+    assert written(ledger, "to_char(not_before AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')") == [(not_before,)]
+
+
+@pytest.mark.parametrize(
+    ("moment", "zone", "quiet", "after"),
+    [
+        # spring: the clock goes from 1 to 2; the end 01:30 is skipped, and nobody is disturbed before it
+        ("2026-03-29 00:10+00", "Europe/London", ("20:00", "01:30"), "2026-03-29 01:30+00"),
+        ("2026-03-28 21:00+00", "Europe/London", ("20:00", "09:00"), "2026-03-29 08:00+00"),
+        # autumn: from 2 to 1; the end 01:30 comes twice, the second counts
+        ("2026-10-25 00:10+00", "Europe/London", ("20:00", "01:30"), "2026-10-25 01:30+00"),
+        ("2026-10-24 21:00+00", "Europe/London", ("20:00", "09:00"), "2026-10-25 09:00+00"),
+        ("2028-02-28 20:30+00", "Europe/London", ("20:00", "09:00"), "2028-02-29 09:00+00"),
+        ("2026-01-10 12:00+00", "Europe/London", ("20:00", "09:00"), "2026-01-10 12:00+00"),
+        ("2026-01-10 20:00+00", "Europe/London", ("20:00", "09:00"), "2026-01-11 09:00+00"),
+        ("2026-01-10 09:00+00", "Europe/London", ("20:00", "09:00"), "2026-01-10 09:00+00"),
+        ("2026-01-10 12:00+00", "Europe/London", ("12:00", "13:00"), "2026-01-10 13:00+00"),
+    ],
+)  # fmt: skip
+def test_the_end_of_quiet_hours_over_a_change_of_the_clock(ledger, moment, zone, quiet, after):
+    found = ledger.one(
+        "SELECT points.after_quiet(CAST(:moment AS timestamptz), :zone, CAST(:first AS time), CAST(:last AS time))"
+        " = CAST(:after AS timestamptz)", moment=moment, zone=zone, first=quiet[0], last=quiet[1], after=after,
+    )  # fmt: skip
+    assert found is True
+
+
+# Digests and the stale guard -------------------------------------------------------------------------------------------
+
+
+def send(ledger, moment):
+    with ledger.engine().begin() as connection:
+        claimed = outbox.claim(connection, owner="w", moment=moment, limit=1000, channel="email")
+        verdicts = {
+            row.notice_id: (row.verdict, row.facts, row.again)
+            for row in connection.execute(
+                text("SELECT * FROM points.still_true(CAST(:ids AS bigint []), :moment)"),
+                {"ids": [n.notice_id for n in claimed], "moment": moment},
+            )
+        }
+        if claimed:
+            rows = [Finished(n.notice_id, "accepted", "sink") for n in claimed]
+            outbox.finish(connection, owner="w", token=claimed[0].token, moment=moment, rows=rows)
+    return [(n, *verdicts[n.notice_id]) for n in claimed]
+
+
+def test_several_service_notices_of_a_day_go_out_as_one_digest(ledger):
+    ledger.start(expiry=FIXED, notices=FIELDS, **TIERS)
+    enrol(ledger, "m1", "m2")
+    ledger.orders(
+        "A1,m1,2026-01-01 10:00,tea,1,90", "A2,m1,2026-01-17 10:00,tea,1,20", "A3,m2,2026-01-01 10:00,tea,1,9"
+    )
+    ledger.redemptions("R1,m1,2026-01-17 11:00,10")
+    ledger.close("2026-01-17")
+    kinds = ledger.rows(
+        "SELECT kind, member_no FROM points.notice_queue JOIN points.notice USING (notice_id)"
+        " JOIN points.member USING (member_id) ORDER BY 2, 1"
+    )
+    assert kinds == [("digest", "m1"), ("redemption_confirmed", "m1"), ("points_expiring", "m2")]
+    [digest] = ledger.rows("SELECT facts, dedupe_key, class FROM points.notice WHERE kind = 'digest'")
+    assert ([part["kind"] for part in digest[0]["parts"]], *digest[1:]) == (
+        ["tier_upgraded", "points_expiring"], "digest:m1:2026-01-17:email", "service",
+    )  # fmt: skip
+    assert ledger.one("SELECT count(*) FROM points.digest_part") == 2
+    assert notices.enqueue(ledger.engine(), day=day("2026-01-17")) == 0
+    assert ledger.one("SELECT count(*) FROM points.notice WHERE kind = 'digest'") == 1
+    send(ledger, dt.datetime(2026, 1, 18, 9, tzinfo=dt.UTC))
+    assert ledger.rows("SELECT member_id, lapses_on::text FROM points.expiry_warning ORDER BY 1") == [
+        (1, "2026-02-01"),
+        (2, "2026-02-01"),
+    ]
+
+
+def test_what_was_spent_since_is_not_announced_and_what_was_spent_in_part_by_what_is_left(ledger):
+    ledger.start(expiry=FIXED, notices={**FIELDS, "kinds": ["points_expiring"]})
+    enrol(ledger, "all", "some", "none")
+    ledger.orders(*(f"A{no},{no},2026-01-01 10:00,tea,1,100" for no in ("all", "some", "none")))
+    ledger.close("2026-01-17")
+    for no, points in (("all", 100), ("some", 60)):
+        ledger.rows("SELECT points.spend(:no, :points, '2026-01-18', 'till', :no)", login="api", no=no, points=points)
+    ids = [row[0] for row in ledger.rows("SELECT notice_id FROM points.notice ORDER BY member_id")]
+    moment = dt.datetime(2026, 1, 18, 9, tzinfo=dt.UTC)
+    answers = ledger.rows(
+        "SELECT * FROM points.still_true(:ids, :moment) ORDER BY 1", login="batch", ids=ids, moment=moment
+    )
+    assert [(row.verdict, (row.facts or {}).get("points")) for row in answers] == [
+        ("stale", None),
+        ("send", 100),
+        ("send", 40),
+    ]
+    assert answers[2].facts["value"] == "0.40"
+    assert answers[2].facts["lots"] == [{"points": 40, "expires_on": "2026-02-01"}]
+    assert [n.facts["points"] for n, *_ in send(ledger, moment)] == [100, 40]
+    assert ledger.rows("SELECT result, count(*) FROM points.notice_result GROUP BY 1 ORDER BY 1") == [
+        ("accepted", 2),
+        ("stale", 1),
+    ]
+
+
+def test_advertising_waits_when_the_quiet_hours_have_begun_and_is_stale_when_the_member_is_back(ledger):
+    win_back(ledger)
+    ledger.close("2026-03-01")
+    [evening] = send(ledger, dt.datetime(2026, 3, 2, 21, tzinfo=dt.UTC))
+    assert (evening[1], evening[3]) == ("wait", dt.datetime(2026, 3, 3, 9, tzinfo=dt.UTC))
+    ledger.orders("B1,m1,2026-03-02 10:00,tea,1,9")
+    ledger.close("2026-03-02")
+    [row] = ledger.rows(
+        "SELECT verdict FROM points.still_true(:ids, '2026-03-03 12:00+00')", ids=[evening[0].notice_id]
+    )
+    assert row[0] == "stale"
