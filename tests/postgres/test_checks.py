@@ -173,6 +173,23 @@ FAULTS = {
         ["UPDATE points.lot SET valid_through = '2026-02-06' WHERE member_id = 5"],
         [{"member_id": 5, "lot_seq": 1}],
     ),
+    "expired-without-notice": (
+        [
+            "UPDATE points.policy_version SET document = jsonb_set(document, '{{expiry,notice,required}}', 'true')",
+            "INSERT INTO points.unannounced_expiry (member_id, lot_seq, last_day, business_date, points)"
+            " SELECT member_id, lot_seq, effective_on, book_date, points FROM points.entry WHERE kind = 'expire' AND NOT ({expiry})"
+            " AND source <> 'undo'",
+        ],
+        [{"member_id": 3, "lot_seq": "SELECT lot_seq FROM points.entry WHERE member_id = 3 AND seq = 3"}],
+    ),
+    "expiry-deferred": (
+        [
+            "INSERT INTO points.lot_deferral (member_id, lot_seq, from_date, to_date, business_date, points, why)"
+            " SELECT member_id, lot_seq, '2026-03-01', valid_through, '2026-03-01', remaining, 'no_notice'"
+            " FROM points.lot WHERE member_id = 7",
+        ],
+        [{"member_id": 7, "lot_seq": 1}],
+    ),
     "policy-of-the-day": (
         ["UPDATE points.order_earning SET policy_version = 2 WHERE order_no = 'A1'"],
         [{"member_id": 1, "order_no": "A1"}],
