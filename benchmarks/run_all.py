@@ -25,6 +25,7 @@ QUICK = {
     "bench_checks.py": ["--size", "300", "--rounds", "1"],
     "bench_million.py": ["--members", "5000"],
     "bench_month.py": ["--members", "500"],
+    "bench_notices_enqueue.py": ["--size", "2000", "--rounds", "1"],
     "bench_rules.py": ["--size", "20000", "--rounds", "1"],
     "bench_tiers.py": ["--members", "5000", "--rounds", "1"],
 }
