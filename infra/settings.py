@@ -9,7 +9,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -81,6 +81,35 @@ class Settings(BaseSettings):
 
     smtp_url: SecretStr | None = None
     smtp_port: Port = 2525
+    smtp_connections: Annotated[int, Field(ge=1, le=64)] = 4
+    inbox_port: Port = 2580
+
+    notice_clock: Literal["wall", "business_date"] = "wall"
+    email_sender: Literal["smtp", "ses"] = "smtp"
+    sms_sender: Literal["none", "sns", "aliyun"] = "none"
+    email_per_second: Annotated[float, Field(ge=0)] = 0
+    sms_per_second: Annotated[float, Field(ge=0)] = 0
+    sender_name: str = ""
+    sender_address: str = "notices@loyalty.localhost"
+    aws_region: str = "us-east-1"
+    aws_endpoint_url: str | None = None
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: SecretStr | None = None
+    ses_configuration_set: str | None = None
+    sns_sender_id: str | None = None
+    aliyun_access_key_id: str | None = None
+    aliyun_access_key_secret: SecretStr | None = None
+    aliyun_endpoint_url: str = "https://dysmsapi.aliyuncs.com"
+    aliyun_sign_name: str | None = None
+    aliyun_templates: Path | None = None
+
+    unsubscribe_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+[^\s?#/]$")] | None = None
+    unsubscribe_host: str = "127.0.0.1"
+    unsubscribe_port: Port = 2590
+    unsubscribe_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    unsubscribe_database_url: SecretStr | None = None
+
+    alert_urls: SecretStr | None = None
 
 
 def settings() -> Settings:
