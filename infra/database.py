@@ -12,7 +12,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 from infra import embedded
 from infra.settings import Settings
 
-Login = Literal["admin", "batch", "api", "auditor", "approver", "backup"]
+Login = Literal["admin", "batch", "api", "auditor", "approver", "backup", "unsubscribe"]
 
 EMBEDDED_ROLES: Final[dict[Login, str]] = {
     "admin": "postgres",
@@ -21,6 +21,7 @@ EMBEDDED_ROLES: Final[dict[Login, str]] = {
     "auditor": "loyalty_auditor",
     "approver": "loyalty_approver",
     "backup": "loyalty_backup",
+    "unsubscribe": "loyalty_unsubscribe",
 }
 DRIVER: Final = "postgresql+psycopg2"
 
@@ -98,5 +99,6 @@ def _own_settings(settings: Settings) -> dict[str, SecretStr]:
         "auditor": settings.auditor_database_url,
         "approver": settings.approver_database_url,
         "backup": settings.backup_database_url,
+        "unsubscribe": settings.unsubscribe_database_url,
     }
     return {login: url for login, url in urls.items() if url is not None}

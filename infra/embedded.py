@@ -104,10 +104,20 @@ def smtp_url(settings: Settings) -> str:
     return settings.smtp_url.get_secret_value() if settings.smtp_url else f"smtp://{LOOPBACK}:{settings.smtp_port}"
 
 
+def serves_unsubscribe(settings: Settings) -> bool:
+    """Whether the page behind unsubscribe links is ours to run: it needs a login of its own."""
+    return settings.database_url is None or settings.unsubscribe_database_url is not None
+
+
 def mail_command(settings: Settings) -> list[str]:
-    """The command line of the embedded mail sink, which keeps every message under ``home/mail``."""
+    """The command line of the embedded mail sink, which keeps every message under ``home/mail`` and shows them."""
     where = ["--host", LOOPBACK, "--port", str(settings.smtp_port), "--directory", str(settings.home / "mail")]
-    return [sys.executable, "-m", "infra.smtp_sink", *where]
+    return [sys.executable, "-P", "-m", "infra.smtp_sink", *where, "--inbox-port", str(settings.inbox_port)]
+
+
+def inbox_url(settings: Settings) -> str:
+    """Where the sink shows what it kept."""
+    return f"http://{LOOPBACK}:{settings.inbox_port}"
 
 
 def _storage_secret(settings: Settings) -> str:

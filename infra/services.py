@@ -43,7 +43,7 @@ class Services:
     @classmethod
     def starting(cls, settings: Settings, time_zone: str) -> "Services":
         """What is known before anything runs."""
-        mail = "your SMTP server" if settings.smtp_url else str(settings.home / "mail")
+        mail = "your SMTP server" if settings.smtp_url else embedded.inbox_url(settings)
         urls = prefect_api.ui_url(settings), prefect_api.api_url(settings)
         storage = embedded.storage_access(settings).endpoint_url
         return cls(os.getpid(), time_zone, *urls, storage, mail, str(settings.home))

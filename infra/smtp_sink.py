@@ -1,6 +1,6 @@
 """A mail server that keeps what it gets: one ``.eml`` file per message, for machines without a real one.
 
-Run as ``python -m infra.smtp_sink --port 2525 --directory mail``. Nothing is relayed.
+Run as ``python -m infra.smtp_sink --port 2525 --directory mail --inbox-port 2580``. Nothing is relayed; the inbox is a page.
 """
 
 import argparse
@@ -12,6 +12,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from infra import inbox_page
 
 
 class KeepOnDisk:
@@ -32,13 +34,14 @@ class KeepOnDisk:
         return f"250 Message kept as {name}"
 
 
-async def serve(host: str, port: int, directory: Path) -> None:
+async def serve(host: str, port: int, directory: Path, inbox_port: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        OSError: The port is taken.
+        OSError: A port is taken.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    inbox = inbox_page.serve(directory, host, inbox_port) if inbox_port else None
     handler = KeepOnDisk(directory)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(handler, enable_SMTPUTF8=True), host, port)
@@ -47,6 +50,8 @@ async def serve(host: str, port: int, directory: Path) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with server:
         await stopped.wait()
+    if inbox:
+        inbox.shutdown()
 
 
 def main() -> None:
@@ -55,9 +60,10 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--inbox-port", type=int, help="where the inbox page is served; default: nowhere")
     asked = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(asked.host, asked.port, asked.directory))
+        asyncio.run(serve(asked.host, asked.port, asked.directory, asked.inbox_port))
 
 
 if __name__ == "__main__":

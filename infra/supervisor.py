@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from infra import cluster, deployments, embedded, prefect_api, prefect_database
+from infra import alerts, cluster, deployments, embedded, prefect_api, prefect_database
 from infra.logs import configure
 from infra.part import Part, PortTaken, require_free_port
 from infra.prefect_api import PrefectApi, ServerUnreachable
@@ -87,6 +87,8 @@ class Supervisor:
             self._spawn("storage", embedded.storage_command(self.settings), environment | keys)
         if self.settings.smtp_url is None:
             self._spawn("mail", embedded.mail_command(self.settings), environment)
+        if embedded.serves_unsubscribe(self.settings):
+            self._spawn("unsubscribe", _python("infra.unsubscribe_page"), environment)
         if prefect_api.serves_prefect(self.settings):
             if prefect_database.migrate(self.settings, environment):
                 self._progress("Prefect's database is made")
@@ -110,6 +112,10 @@ class Supervisor:
             wanted.append(("S3 server", embedded.LOOPBACK, self.settings.s3_port, "LOYALTY_S3_PORT"))
         if self.settings.smtp_url is None:
             wanted.append(("mail sink", embedded.LOOPBACK, self.settings.smtp_port, "LOYALTY_SMTP_PORT"))
+            wanted.append(("inbox page", embedded.LOOPBACK, self.settings.inbox_port, "LOYALTY_INBOX_PORT"))
+        if embedded.serves_unsubscribe(self.settings):
+            where = self.settings.unsubscribe_host, self.settings.unsubscribe_port
+            wanted.append(("unsubscribe page", *where, "LOYALTY_UNSUBSCRIBE_PORT"))
         for part, host, port, setting in wanted:
             require_free_port(part, host, port, setting)
 
@@ -157,7 +163,7 @@ class Supervisor:
     # Running
 
     def _watch(self) -> None:
-        watch = Watch(self.api)
+        watch = Watch(self.api, alerts.teller(self.settings))
         last_sweep = last_look = time.monotonic()
         while not self.asked_to_stop:
             time.sleep(0.5)
@@ -193,7 +199,7 @@ class Supervisor:
         if "worker" in self.parts and self.parts["worker"].alive:
             self._drain()
         # The worker before the server, which it says goodbye to; the database of them all last.
-        for name in ("registration", "worker", "server", "storage", "mail"):
+        for name in ("registration", "worker", "server", "storage", "mail", "unsubscribe"):
             if name in self.parts:
                 self.parts[name].stop()
             if name == "worker":

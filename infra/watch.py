@@ -1,13 +1,16 @@
-"""What a self-hosted Prefect does not tell: schedules without runs, silent, late and overdue runs.
+"""What a self-hosted Prefect does not tell: schedules without runs, silent, late, overdue and failed runs.
 
 ``self_check`` is asked once after a start; ``Watch.sweep`` every half minute from then on. It looks at the state a
-run has now, not at events: the zombie automation of Prefect's documentation crashed runs that awaited approval.
+run has now, not at events: the zombie automation of Prefect's documentation crashed runs that awaited approval. What is
+new is logged and told to staff (``alerts``): a night that failed, no good backup for 26 hours, no drill for ten days.
 """
 
 import datetime as dt
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from infra.alerts import Tell
 from infra.deployments import DEPLOYMENTS, Deployment
 from infra.prefect_api import POOL, PrefectApi, Record, instant, state_since
 
@@ -33,22 +36,25 @@ def self_check(api: PrefectApi, worker: str) -> list[str]:
 
 @dataclass
 class Watch:
-    """One pair of eyes; remembers what it has said, so that each finding is logged once."""
+    """One pair of eyes; remembers what it has said, so that each finding is told once."""
 
     api: PrefectApi
+    tell: Tell
     told: set[str] = field(default_factory=set)
 
     def sweep(self, now: dt.datetime) -> list[str]:
-        """Crash silent runs, find late and overdue ones, and log what is new.
+        """Crash silent runs, find late, overdue and failed ones; log what is new and tell staff.
 
         Raises:
             infra.prefect_api.ServerUnreachable: The server does not answer.
         """
-        current = [*self._silent(now), *self._late(now), *self._overdue(now)]
+        current = [*self._silent(now), *self._late(now), *self._overdue(now), *self._failed()]
         fresh = [finding for finding in current if finding not in self.told]
         self.told = set(current)  # what has cleared may be told again when it comes back
         for finding in fresh:
             logger.error(finding)
+        if fresh:
+            self.tell(fresh)
         return fresh
 
     def _silent(self, now: dt.datetime) -> list[str]:
@@ -74,18 +80,37 @@ class Watch:
         ]
 
     def _overdue(self, now: dt.datetime) -> list[str]:
-        registered = {(item["entrypoint"], item["name"]): item for item in self.api.deployments()}
         found = []
-        for deployment in DEPLOYMENTS:
-            item = registered.get((deployment.entrypoint, deployment.name))
-            if deployment.overdue_after_hours is None or item is None or item["paused"]:
-                continue
-            if not any(schedule["active"] for schedule in item["schedules"]):
-                continue
+        for deployment, item in self._scheduled():
             since = self._last_success(item)
-            if now - since > dt.timedelta(hours=deployment.overdue_after_hours):
+            hours = deployment.overdue_after_hours
+            if hours is not None and now - since > dt.timedelta(hours=hours):
                 found.append(_overdue_sentence(deployment, since))
         return found
+
+    def _failed(self) -> list[str]:
+        """Scheduled jobs whose newest run that ended did not end well; a good run clears it."""
+        found = []
+        for deployment, item in self._scheduled():
+            ended = self.api.runs("COMPLETED", "FAILED", "CRASHED", deployment=item["id"], limit=1, newest=True)
+            if ended and ended[0]["state_type"] != "COMPLETED":
+                run = ended[0]
+                # The state's name and not its message: a message may quote what nobody foresaw.
+                found.append(
+                    f"Run {run['name']} ended {run['state_name']}: {self.api.page(run)} {deployment.consequence}"
+                    f" Runbook: {deployment.runbook}."
+                )
+        return found
+
+    def _scheduled(self) -> Iterator[tuple[Deployment, Record]]:
+        """Our deployments that have a schedule which nobody has paused."""
+        registered = {(item["entrypoint"], item["name"]): item for item in self.api.deployments()}
+        for deployment in DEPLOYMENTS:
+            item = registered.get((deployment.entrypoint, deployment.name))
+            if deployment.cron is None or item is None or item["paused"]:
+                continue
+            if any(schedule["active"] for schedule in item["schedules"]):
+                yield deployment, item
 
     def _last_success(self, item: Record) -> dt.datetime:
         done = self.api.runs("COMPLETED", deployment=item["id"], limit=1, newest=True)

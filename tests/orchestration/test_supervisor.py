@@ -44,14 +44,19 @@ class Installation:
         self.notes.mkdir()
         code.mkdir()
         (code / "probe_job.py").write_text(PROBE)
-        ports = free_ports(3)
-        self.settings = Settings(home=self.home, prefect_port=ports[0], s3_port=ports[1], smtp_port=ports[2])
+        ports = free_ports(5)
+        self.settings = Settings(
+            home=self.home, prefect_port=ports[0], s3_port=ports[1], smtp_port=ports[2], inbox_port=ports[3],
+            unsubscribe_port=ports[4],
+        )  # fmt: skip
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("LOYALTY_")}
         self.environment |= {
             "LOYALTY_HOME": str(self.home),
             "LOYALTY_PREFECT_PORT": str(ports[0]),
             "LOYALTY_S3_PORT": str(ports[1]),
             "LOYALTY_SMTP_PORT": str(ports[2]),
+            "LOYALTY_INBOX_PORT": str(ports[3]),
+            "LOYALTY_UNSUBSCRIBE_PORT": str(ports[4]),
             "LOYALTY_DRAIN_SECONDS": "60",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH", "")])),
         }
@@ -179,7 +184,7 @@ def test_every_active_schedule_has_an_upcoming_run(up):
 def test_killed_parts_come_back_and_jobs_run(up):
     before = up.running.processes
 
-    for part in ("worker", "storage", "mail"):
+    for part in ("worker", "storage", "mail", "unsubscribe"):
         os.kill(before[part], signal.SIGKILL)
     wait_until(lambda: not set(before.values()) - {before["server"]} & set(up.running.processes.values()))
     run, note = up.start_probe()
@@ -191,18 +196,21 @@ def test_killed_parts_come_back_and_jobs_run(up):
 
 def test_a_silent_run_becomes_crashed_and_one_that_waits_for_a_person_does_not(up):
     silent, waiting = up.start_lost_run("RUNNING"), up.start_lost_run("PAUSED")
-    watch = Watch(up.api)
+    told = []
+    watch = Watch(up.api, told.append)
     now = dt.datetime.now(dt.UTC)
 
     assert watch.sweep(now) == []
     [finding] = watch.sweep(now + dt.timedelta(minutes=5))
 
     assert "was silent" in finding
+    assert told == [[finding]]
     assert (up.state_of(silent), up.state_of(waiting)) == ("CRASHED", "PAUSED")
 
 
 def test_an_overdue_night_is_told_once_with_its_consequence_and_runbook(up):
-    watch = Watch(up.api)
+    told = []
+    watch = Watch(up.api, told.append)
     later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=27)
 
     findings = [finding for finding in watch.sweep(later) if "close_night has not succeeded" in finding]
