@@ -54,6 +54,19 @@ DEPLOYMENTS: Final = (
         tags=("night",),
     ),
     Deployment(
+        entrypoint="flows.notices.send_notices",
+        name="every-quarter-hour",
+        cron="*/15 * * * *",
+        overdue_after_hours=3,
+        owner="members",
+        description="Send the notices that are due: those of the night, those that waited for the member's morning, and those "
+        "that a provider refused for a while. Safe to start again.",
+        consequence="Members are told late. Where the programme demands notice, points that nobody was told of do not lapse.",
+        runbook="docs/howto/send-notices.md",
+        concurrency="cancel",
+        tags=("notices",),
+    ),
+    Deployment(
         entrypoint="flows.checks.check_ledger",
         name="daily",
         cron="30 4 * * *",

@@ -142,7 +142,12 @@ def publish_undo(run_id: int, spent: str, figures: Figures, *, is_done: bool) ->
 
 
 def _heading(stopped: State[Any] | None) -> str:
-    by_checks = stopped is not None and stopped.name in ("StopFindings", "CheckErrors", "PointsWithheld")
+    by_checks = stopped is not None and stopped.name in (
+        "StopFindings",
+        "CheckErrors",
+        "PointsWithheld",
+        "NoticesNotSent",
+    )
     return "Not everything is in order" if by_checks else "The night stopped"
 
 

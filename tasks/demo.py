@@ -82,6 +82,11 @@ def page(run_id: str) -> str:
     return prefect_api.ui_url(settings()) + f"/runs/flow-run/{run_id}"
 
 
+def inbox() -> str:
+    """Where the mail sink shows what members were sent."""
+    return embedded.inbox_url(settings())
+
+
 def ui() -> str:
     """The UI's address."""
     return prefect_api.ui_url(settings())

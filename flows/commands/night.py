@@ -36,7 +36,7 @@ def close(through: dt.date | None, *, dry_run: bool, accept_plan: int | None, ma
     Safe to repeat, to kill, and to run twice at once. A night that would take away far more than usual stops and
     waits for a second person (exit code 1).
     """
-    from tasks import checks, ledger, night  # noqa: PLC0415 - Prefect takes a second to import
+    from tasks import checks, ledger, night, notice_step  # noqa: PLC0415 - Prefect takes a second to import
 
     with plainly():
         last = through or ledger.business_date(dt.datetime.now(dt.UTC)) - dt.timedelta(days=1)
@@ -46,7 +46,7 @@ def close(through: dt.date | None, *, dry_run: bool, accept_plan: int | None, ma
         if accept_plan is not None:
             proposer, approver = night.accept_plan(accept_plan)
             click.echo(f"Plan of run {accept_plan}, proposed by {proposer}, approved by {approver}.", err=True)
-        results = []
+        results, unsent = [], []
         bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("nights"), TimeElapsedColumn(),
             console=Console(stderr=True), transient=True, disable=machine,
@@ -61,12 +61,15 @@ def close(through: dt.date | None, *, dry_run: bool, accept_plan: int | None, ma
             for result in night.close_directly(last, watch):
                 bar.advance(shown)
                 results.append(result)
+                unsent += notice_step.why_unsent(result.business_date, dt.datetime.now(dt.UTC))
                 if machine:
                     click.echo(
                         as_json({"business_date": result.business_date, "run_id": result.run_id, **result.totals})
                     )
     with plainly():
-        amiss = checks.not_green(results[-1].totals.get("withheld") if results else None)
+        amiss = checks.not_green(results[-1].totals.get("withheld") if results else None) or notice_step.not_sent(
+            unsent
+        )
     if amiss is not None:
         click.echo(f"{amiss.name}: {amiss.message}", err=True)
     if machine:
