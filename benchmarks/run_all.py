@@ -26,6 +26,7 @@ QUICK = {
     "bench_million.py": ["--members", "5000"],
     "bench_month.py": ["--members", "500"],
     "bench_notices_enqueue.py": ["--size", "2000", "--rounds", "1"],
+    "bench_notices.py": ["--size", "500", "--rounds", "1"],
     "bench_rules.py": ["--size", "20000", "--rounds", "1"],
     "bench_tiers.py": ["--members", "5000", "--rounds", "1"],
 }

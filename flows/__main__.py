@@ -27,6 +27,7 @@ COMMANDS = {
     "findings": "checks",
     "contacts": "contacts",
     "erase-member": "erasure",
+    "notices": "notices",
     "backup": "backup",
     "restore": "restore",
     "month": "month",

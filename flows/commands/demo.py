@@ -118,6 +118,7 @@ def demo(programme: Path) -> None:
     console.print(
         f"\n[bold green]Done in {time.monotonic() - began:.0f} s.[/] Look at:\n"
         f"  Prefect UI      {steps.ui()}\n  the night's run {steps.page(run_id)}\n  its artifacts   {steps.ui()}/artifacts\n"
+        f"  the mail inbox  {steps.inbox()}\n"
         f"  the shop files  {steps.shop_folder()}\n"
         "Try: loyalty status, loyalty totals, loyalty close --dry-run. End it with: make demo-stop (or loyalty down)"
     )
