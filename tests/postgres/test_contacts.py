@@ -188,7 +188,16 @@ def test_a_lost_master_key_stops_imports_until_it_is_said_to_be_lost(club):
 @pytest.mark.parametrize(
     "written",
     ["", "k1", f"k1:{OLD[:-8]}", f"k1:{OLD},k1:{NEW}", f"k1:{OLD},k1:lost", "k1:lost", f"k 1:{OLD}", "k1:***"],
-    ids=["none", "no key", "cut", "a name twice", "a name kept and lost", "all lost", "a blank in the name", "no base64"],
+    ids=[
+        "none",
+        "no key",
+        "cut",
+        "a name twice",
+        "a name kept and lost",
+        "all lost",
+        "a blank in the name",
+        "no base64",
+    ],
 )
 def test_master_keys_that_are_none_are_refused_without_showing_them(written):
     with pytest.raises(ContactKeysRefused) as refused:
