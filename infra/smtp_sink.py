@@ -1,6 +1,7 @@
 """A mail server that keeps what it gets: one ``.eml`` file per message, for machines without a real one.
 
 Run as ``python -m infra.smtp_sink --port 2525 --directory mail --inbox-port 2580``. Nothing is relayed; the inbox is a page.
+Addresses at ``later.example`` are greylisted, as many real ones are: the first attempt of each message is told to come later.
 """
 
 import argparse
@@ -8,12 +9,16 @@ import asyncio
 import contextlib
 import signal
 import time
+from email.parser import BytesHeaderParser
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from infra import inbox_page
+
+GREYLISTED: Final = "@later.example"
 
 
 class KeepOnDisk:
@@ -22,12 +27,18 @@ class KeepOnDisk:
     def __init__(self, directory: Path) -> None:
         """Keep messages in ``directory``."""
         self.directory = directory
+        self._tried: set[str] = set()  # Message-IDs of greylisted messages
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002, N802 - aiosmtpd calls it by this name, with these
         """Store one message and say under which name."""
         # Sorts by arrival, and two messages in one nanosecond still get two files.
         name = f"{time.time_ns()}-{uuid4().hex[:8]}.eml"
         content = envelope.content if isinstance(envelope.content, bytes) else str(envelope.content).encode()
+        if any(address.endswith(GREYLISTED) for address in envelope.rcpt_tos):
+            message_id = str(BytesHeaderParser().parsebytes(content)["Message-ID"])
+            if message_id not in self._tried:
+                self._tried.add(message_id)
+                return "451 4.7.1 Greylisted: come again later"
         unfinished = self.directory / f".{name}"
         unfinished.write_bytes(content)
         unfinished.rename(self.directory / name)  # a reader never sees half a message

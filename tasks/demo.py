@@ -13,16 +13,18 @@ from sqlalchemy import text
 
 from infra import embedded, prefect_api
 from infra.database import MissingDatabaseUrl
+from infra.demo_contacts import write_contacts
 from infra.demo_shop import write_shop
 from infra.settings import settings
 from points_ledger import totals
 from points_ledger.queries import statement
-from tasks import adjustments, approvals, backup, evidence, ledger, month, undo
+from tasks import adjustments, approvals, backup, contacts, evidence, ledger, month, undo
 from tasks.feeds import import_feed
 
 DAYS = 60
 MEMBERS = 400
 SEED = 20260901
+REACHABLE = 0.25  # the share of members with an address: enough to fill an inbox in a few seconds
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -38,6 +40,7 @@ def write_files(starts_on: dt.date) -> list[tuple[str, Path]]:
     files = write_shop(folder, starts_on=starts_on, days=DAYS, members=MEMBERS, seed=SEED)
     return [
         ("members", files.members),
+        ("members", write_contacts(files.members, share=REACHABLE, seed=SEED)),
         ("orders", files.orders),
         ("redemptions", files.redemptions),
         ("cancellations", files.cancellations),
@@ -47,6 +50,37 @@ def write_files(starts_on: dt.date) -> list[tuple[str, Path]]:
 def last_day(starts_on: dt.date) -> dt.date:
     """The last date of the generated shop."""
     return starts_on + dt.timedelta(days=DAYS - 1)
+
+
+def keep_contacts() -> None:
+    """Make the keys of contacts, where there are none."""
+    if contacts.keys().master is None:
+        contacts.generate_keys()
+
+
+@dataclass(frozen=True)
+class Told:
+    """What members were told: accepted notices by kind and language; lots that wait for their notice, by why."""
+
+    accepted: dict[str, dict[str, int]]
+    deferred: dict[str, int]
+    not_accepted: int
+
+
+def told() -> Told:
+    """Counted from the ledger."""
+    accepted: dict[str, dict[str, int]] = {}
+    with ledger.engine().connect() as connection:
+        for row in connection.execute(statement("notices_accepted")):
+            accepted.setdefault(row.kind, {})[row.locale] = row.notices
+        deferred = connection.execute(
+            text("SELECT why, count(*) AS lots FROM points.lot_deferral GROUP BY why ORDER BY why")
+        )
+        return Told(
+            accepted,
+            {row.why: row.lots for row in deferred},
+            connection.execute(text("SELECT count(*) FROM points.notice_queue")).scalar_one(),
+        )
 
 
 def start_nights(through: dt.date) -> str:

@@ -1,6 +1,7 @@
 """A claimed notice as a message: the member's words, the programme's brand, links and headers. No clock, no network."""
 
 import datetime as dt
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,11 +27,17 @@ Changes = Callable[[int, str], list[str]]
 def brand_of(document: Mapping[str, Any], unsubscribe_url: str) -> Brand:
     """Who notices of a programme come from; the unsubscribe page's host may be linked to as well."""
     said = document["notices"]
-    hosts = {urlsplit(said["site_url"]).hostname or "", urlsplit(unsubscribe_url).hostname or ""}
+    hosts = frozenset((urlsplit(said["site_url"]).hostname or "", urlsplit(unsubscribe_url).hostname or ""))
     return Brand(
         document["programme"]["name"], said["site_url"], said["postal_address"], said["sms_signature"],
         document["programme"]["currency"], hosts,
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=8)
+def compiled(brand: Brand) -> Notices:
+    """The notices of a brand; compiling them takes longer than sending a night's."""
+    return Notices(brand)
 
 
 class Writer:
@@ -40,7 +47,7 @@ class Writer:
         self, document: Mapping[str, Any], *, key: bytes, unsubscribe_url: str, sender_address: str, changes: Changes
     ) -> None:
         """``key`` signs unsubscribe links; ``changes`` are the sentences of a policy change in a locale."""
-        self.notices = Notices(brand_of(document, unsubscribe_url))
+        self.notices = compiled(brand_of(document, unsubscribe_url))
         self.default_locale: str = document["notices"]["default_locale"]
         self._key, self._url = key, unsubscribe_url
         self._domain = sender_address.rpartition("@")[2]

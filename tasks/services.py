@@ -25,13 +25,17 @@ __all__ = [
 ]
 
 
-def bring_up(*, detach: bool) -> int:
+def bring_up(*, detach: bool, is_replaying: bool = False) -> int:
     """Start everything, or say that it runs; the exit code for a shell.
+
+    ``is_replaying``: notices go out as on the morning after each night, whatever the clock says (LOYALTY_NOTICE_CLOCK).
 
     Raises:
         One of ``tasks.refusals.SETTINGS_REFUSED``: a setting or the embedded Postgres stands in the way.
     """
     chosen = settings()
+    if is_replaying:
+        chosen = chosen.model_copy(update={"notice_clock": "business_date"})
     return services.up(chosen, detach=detach, time_zone=programme_time_zone(chosen))
 
 

@@ -39,9 +39,10 @@ def demo(programme: Path) -> None:
         _, policy = ledger.initialise(programme)
         console.print(f'  "{policy.name}" in force from {policy.starts_on}, {policy.time_zone}')
         console.print("[bold]2[/] The services: Postgres, S3, mail, the Prefect server and a worker")
-        if code := bring_up(detach=True):
+        if code := bring_up(detach=True, is_replaying=True):
             raise SystemExit(code)
         console.print("[bold]3[/] A generated shop")
+        steps.keep_contacts()
         for feed, file in steps.write_files(policy.starts_on):
             row = as_row(import_feed(str(file), feed, None))
             done = (
@@ -83,13 +84,23 @@ def demo(programme: Path) -> None:
         if member:
             console.print(f"\n[bold]7[/] One member explained: loyalty explain {member}\n")
             show(console, ledger.read_explanation(member, None, dt.datetime.now(dt.UTC)))
+            console.print()
+        console.print("[bold]8[/] What members were told, in the inbox of the local mail sink")
+        told = steps.told()
+        for kind, by_locale in told.accepted.items():
+            languages = ", ".join(f"{count:,} {locale}" for locale, count in by_locale.items())
+            console.print(f"  {kind:<22} {sum(by_locale.values()):>6,}: {languages}")
+        waits = ", ".join(f"{lots:,} {why}" for why, lots in told.deferred.items()) or "none"
+        console.print(
+            f"  lots kept because nobody was told in time: {waits}; notices that still wait: {told.not_accepted:,}"
+        )
         looked_at, differences = ledger.verify(lambda _check, _title: None)
         proof = "every wallet, lot and seal agrees" if not differences else f"{len(differences)} DIFFERENCES"
         console.print(
-            f"\n[bold]8[/] loyalty verify: {looked_at.entries:,} entries rebuilt, {looked_at.seals} seals recomputed: {proof}"
+            f"[bold]9[/] loyalty verify: {looked_at.entries:,} entries rebuilt, {looked_at.seals} seals recomputed: {proof}"
         )
         console.print(
-            "[bold]9[/] A backup, restored to be proven: loyalty backup run, loyalty backup drill, loyalty restore"
+            "[bold]10[/] A backup, restored to be proven: loyalty backup run, loyalty backup drill, loyalty restore"
         )
         copy = steps.back_up_and_restore()
         if copy:
@@ -103,7 +114,7 @@ def demo(programme: Path) -> None:
         else:
             console.print("  left out on a database server of yours; see docs/howto/restore.md")
         console.print(
-            "[bold]10[/] A month, closed and signed: loyalty month close, loyalty month sign, loyalty month pack"
+            "[bold]11[/] A month, closed and signed: loyalty month close, loyalty month sign, loyalty month pack"
         )
         signed = steps.sign_a_month(policy.starts_on)
         if signed:

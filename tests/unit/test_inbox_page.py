@@ -99,6 +99,16 @@ def test_the_sink_takes_a_mail_and_shows_it(tmp_path):
             body = b"To: h1@example.com\r\nSubject: Kept\r\nContent-Type: text/html\r\n\r\n" + EVIL.encode() + b"\r\n"
             client.sendmail("a@club.example", ["h1@example.com"], body)
 
+        with smtplib.SMTP("127.0.0.1", smtp_port) as client:
+            late = b"To: h2@later.example\r\nMessage-ID: <1@club.example>\r\nSubject: Late\r\n\r\nhello\r\n"
+            with pytest.raises(smtplib.SMTPDataError, match="Greylisted"):
+                client.sendmail("a@club.example", ["h2@later.example"], late)
+            assert len(inbox_page.kept(tmp_path)) == 1
+            client.sendmail("a@club.example", ["h2@later.example"], late)
+            for kept in tmp_path.glob("*.eml"):
+                if b"Subject: Late" in kept.read_bytes():
+                    kept.unlink()
+
         status, content, headers = get(inbox_port, "/")
         [name] = inbox_page.kept(tmp_path)
         framed = get(inbox_port, f"/mail/{name}/frame")
