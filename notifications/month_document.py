@@ -12,6 +12,16 @@ from notifications import charts
 from notifications.document import Block, Box, Boxes, Chart, Heading, Paragraph, Words, table
 
 Report = Mapping[str, Any]
+LAPSED: Final = {
+    ("cleared", None): "Cleared",
+    (
+        "cleared",
+        "unreachable",
+    ): "Cleared without a notice: no channel reaches the member, and the programme says expire",
+    ("deferred", "no_notice"): "Kept: no notice was accepted",
+    ("deferred", "too_late"): "Kept: the notice was accepted too late",
+    ("deferred", "unreachable"): "Kept: no channel reaches the member",
+}
 BOUNDS: Final = ("low", "base", "high")
 
 
@@ -34,6 +44,7 @@ def blocks(report: Report, sha256: str) -> list[Block]:
         *_liability(report),
         *_open_points(report),
         *_statistics(report),
+        *_notices(report),
         *_adjustments(report),
         Heading(2, "Proof"),
         Paragraph((Words("SHA-256 of report.json: "), Words(sha256, "code"))),
@@ -205,6 +216,25 @@ def _statistics(report: Report) -> Iterable[Block]:
         [(row["sku"], points(row["lines"]), *(_money(row[key]) for key in ("quantity", "amount", "points")))
          for row in report["products"]],
     )  # fmt: skip
+
+
+def _notices(report: Report) -> Iterable[Block]:
+    if report["lapsed"]:
+        yield Heading(2, "Points that lapsed, and the notices before")
+        yield table(
+            "Lots|Lots#|Points#",
+            [(LAPSED[row["what"], row["why"]], points(row["lots"]), points(row["points"])) for row in report["lapsed"]],
+        )
+    if report["notices"]:
+        counts = ("written", "accepted", "refused", "uncertain", "not_sent", "waiting", "repeated", "lost")
+        yield Heading(2, "Notices to members")
+        yield table(
+            "Kind|" + "|".join(f"{name.replace('_', ' ').capitalize()}#" for name in counts),
+            [(row["kind"], *(points(row[name]) for name in counts)) for row in report["notices"]],
+        )
+        yield _said(
+            "Results as they stood at the end of the day after the month. Repeated: sent again after an attempt that may have arrived."
+        )
 
 
 def _adjustments(report: Report) -> Iterable[Block]:

@@ -142,6 +142,8 @@ def figures(connection: Connection, month: Month, *, keep: Keep = lambda _name, 
         "adjustments": adjusted,
         "unusual_days": unusual_days(day_rows),
         "not_accepted": list(stream(connection, "month_findings", month.values)),
+        "notices": list(stream(connection, "month_notices", month.values)),
+        "lapsed": list(stream(connection, "month_expiries", month.values)),
         "seals": of_month,
     }
 

@@ -36,7 +36,7 @@ def test_a_run_leaves_a_page_with_every_check_its_rows_and_query_and_what_the_en
     assert place.name == "run-1"
     assert [check.id for check in CATALOGUE if f'<h2 id="{check.id.lower()}">' not in page] == []
     assert page.index('<h2 id="i1">') < page.index('<h2 id="i2">')
-    assert "2 found rows, 0 could not run, 37 are green." in page
+    assert f"2 found rows, 0 could not run, {len(CATALOGUE) - 2} are green." in page
     assert "Great Expectations 1.24" in page
     assert "wallet says balance 101" in page
     answered = {r["expectation_config"]["kwargs"]["check_id"]: r["success"] for r in validation["results"]}

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from infra.contact_cipher import MasterKeys, new_key
-from points_ledger import errors, expiry, notices, outbox, simulation_state, undo, verification
+from notifications.month_document import blocks
+from points_ledger import errors, expiry, month, notices, outbox, simulation_state, undo, verification
 from points_ledger.outbox import Finished
 from points_ledger.queries import statement
 
@@ -129,6 +130,38 @@ def test_without_a_notice_the_last_day_moves_and_says_why(ledger):
     assert [ledger.lots(no)[0][1] for no in ("mute", "late", "nobody")] == [0, 0, 100]
     assert ledger.rows(DEFERRED)[3:] == [("nobody", "2026-02-18", "2026-03-07", "unreachable")]
     proved(ledger)
+
+
+def test_the_month_says_what_became_of_its_notices_and_of_the_lots_without_one(ledger):
+    ledger.start(expiry=GATED | {"notice": GATED["notice"] | {"unreachable": "expire"}}, notices=NOTICES)
+    enrol(ledger, "mute", "told", "dead")
+    ledger.members("nobody")
+    ledger.orders(*(f"A{n},{n},2026-01-01 10:00,tea,1,100" for n in ("mute", "told", "nobody")))
+    ledger.orders("B1,dead,2026-01-15 10:00,tea,1,100")
+    nights(ledger, "2026-01-01", "2026-01-31", only=lambda n: n.member_no != "mute")
+    nights(ledger, "2026-02-01", "2026-02-28", result="refused")
+
+    def told(name):
+        with ledger.engine("auditor").connect() as connection:
+            report = month.figures(connection, month.month_of(connection, name))
+        return report, {row["kind"]: row for row in report["notices"]}
+
+    january, kinds = told("2026-01")
+    assert january["lapsed"] == []
+    # two of told, one of dead on the morning after the month; those of mute were given up after eight attempts
+    assert kinds["points_expiring"] == {
+        "kind": "points_expiring", "written": 5, "accepted": 3, "refused": 2, "uncertain": 0, "not_sent": 0, "waiting": 0,
+        "repeated": 0, "lost": 0,
+    }  # fmt: skip
+    february, kinds = told("2026-02")
+    assert february["lapsed"] == [
+        {"what": "cleared", "why": None, "lots": 2, "points": 200},
+        {"what": "cleared", "why": "unreachable", "lots": 1, "points": 100},
+        {"what": "deferred", "why": "no_notice", "lots": 2, "points": 200},
+    ]
+    assert (kinds["points_expired"]["refused"], kinds["points_expired"]["accepted"]) == (2, 0)
+    words = [str(block) for block in blocks(february, "0" * 64)]
+    assert any("no channel reaches the member, and the programme says expire" in block for block in words)
 
 
 def test_deferred_points_are_spent_in_the_order_of_their_new_day_and_count_as_available(ledger):

@@ -57,6 +57,9 @@ def report(**changes):
                          "approved_by": "y", "stands": True}],
         "unusual_days": [{"date": "2026-01-03", "kind": "earn", "points": 9, "usual": "2.5"}],
         "not_accepted": [{"reason": "unknown_member", "n": 2}], "seals": [],
+        "lapsed": [{"what": "cleared", "why": None, "lots": 3, "points": 11}],
+        "notices": [{"kind": "points_expired", "written": 8, "accepted": 7, "refused": 1, "uncertain": 0, "not_sent": 0,
+                     "waiting": 0, "repeated": 0, "lost": 0}],
     } | changes  # fmt: skip
 
 
@@ -138,7 +141,15 @@ def test_a_bar_of_a_loss_is_in_the_colour_of_loss_and_none_need_a_value():
 
 
 @pytest.mark.parametrize(
-    "empty", [{"adjustments": []}, {"unusual_days": []}, {"rewards": [], "products": []}, {"not_accepted": []}]
+    "empty",
+    [
+        {"adjustments": []},
+        {"unusual_days": []},
+        {"rewards": [], "products": []},
+        {"not_accepted": []},
+        {"lapsed": []},
+        {"notices": []},
+    ],
 )
 def test_a_month_without_something_is_shown_all_the_same(empty):
     assert month_page(report(**empty), "cd")

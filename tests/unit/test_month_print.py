@@ -69,6 +69,10 @@ def report(**changes):
                          "stands": True}],
         "unusual_days": [{"date": "2026-01-03", "kind": "earn", "points": 9_011, "usual": "2181.5"}],
         "not_accepted": [{"reason": "unknown_member", "n": 191}],
+        "lapsed": [{"what": "cleared", "why": None, "lots": 9_901, "points": 9_907},
+                   {"what": "deferred", "why": "too_late", "lots": 9_923, "points": 9_929}],
+        "notices": [{"kind": "points_expired", "written": 8_011, "accepted": 8_017, "refused": 8_039, "uncertain": 8_053,
+                     "not_sent": 8_059, "waiting": 8_069, "repeated": 8_081, "lost": 8_087}],
         "seals": [{"book_date": "2026-01-01", "entries": 193, "outstanding": 197, "debt": 199, "root": "aa", "checkpoint": "bb",
                    "is_whole": True}],
     } | changes  # fmt: skip
