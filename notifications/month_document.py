@@ -47,6 +47,7 @@ def blocks(report: Report, sha256: str) -> list[Block]:
         *_notices(report),
         *_adjustments(report),
         Heading(2, "Proof"),
+        _said(_backups(report["backups"])),
         Paragraph((Words("SHA-256 of report.json: "), Words(sha256, "code"))),
         Paragraph((Words(f"Checkpoint of {report['through']}: "), Words(report["checkpoint"], "code"))),
         Paragraph(
@@ -248,6 +249,15 @@ def _adjustments(report: Report) -> Iterable[Block]:
           f"{row['proposed_by'] or '–'}, {row['approved_by'] or 'nobody'}", row["reason"] or "–")
          for row in report["adjustments"]],
     )  # fmt: skip
+
+
+def _backups(backups: Mapping[str, Any]) -> str:
+    newest = (
+        f"the newest proof by its end is of {backups['last_proven']}"
+        if backups["last_proven"]
+        else "none was proven by its end"
+    )
+    return f"Backups in the month: {points(backups['taken'])} taken, {points(backups['proven'])} restored and proven; {newest}."
 
 
 def _chart(caption: str, draw: Any, *values: Any) -> Chart:

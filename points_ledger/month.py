@@ -144,6 +144,7 @@ def figures(connection: Connection, month: Month, *, keep: Keep = lambda _name, 
         "not_accepted": list(stream(connection, "month_findings", month.values)),
         "notices": list(stream(connection, "month_notices", month.values)),
         "lapsed": list(stream(connection, "month_expiries", month.values)),
+        "backups": next(iter(stream(connection, "month_backups", month.values))),
         "seals": of_month,
     }
 

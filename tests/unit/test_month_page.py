@@ -58,6 +58,7 @@ def report(**changes):
         "unusual_days": [{"date": "2026-01-03", "kind": "earn", "points": 9, "usual": "2.5"}],
         "not_accepted": [{"reason": "unknown_member", "n": 2}], "seals": [],
         "lapsed": [{"what": "cleared", "why": None, "lots": 3, "points": 11}],
+        "backups": {"taken": 31, "proven": 4, "last_proven": "2026-01-28"},
         "notices": [{"kind": "points_expired", "written": 8, "accepted": 7, "refused": 1, "uncertain": 0, "not_sent": 0,
                      "waiting": 0, "repeated": 0, "lost": 0}],
     } | changes  # fmt: skip

@@ -71,6 +71,7 @@ def report(**changes):
         "not_accepted": [{"reason": "unknown_member", "n": 191}],
         "lapsed": [{"what": "cleared", "why": None, "lots": 9_901, "points": 9_907},
                    {"what": "deferred", "why": "too_late", "lots": 9_923, "points": 9_929}],
+        "backups": {"taken": 7_993, "proven": 7_963, "last_proven": "2026-01-28"},
         "notices": [{"kind": "points_expired", "written": 8_011, "accepted": 8_017, "refused": 8_039, "uncertain": 8_053,
                      "not_sent": 8_059, "waiting": 8_069, "repeated": 8_081, "lost": 8_087}],
         "seals": [{"book_date": "2026-01-01", "entries": 193, "outstanding": 197, "debt": 199, "root": "aa", "checkpoint": "bb",
