@@ -6,7 +6,6 @@ link acts on POST only; ``unsubscribe_page`` serves it.
 
 import base64
 import binascii
-import hashlib
 import hmac
 import secrets
 import struct
@@ -79,4 +78,4 @@ def signing_key(settings: Settings) -> bytes:
 
 
 def _signature(key: bytes, content: bytes) -> bytes:
-    return hmac.digest(key, b"unsubscribe" + content, hashlib.sha256)[:_SIGNATURE]
+    return hmac.digest(key, b"unsubscribe" + content, "sha256")[:_SIGNATURE]
