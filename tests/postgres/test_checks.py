@@ -326,17 +326,22 @@ MORE_FAULTS = [
 def plant(ledger, *statements):
     """Do what somebody with all rights could do, and leave every guard as it was."""
     rows = {"expiry": "member_id = 3 AND seq = 3", "earned": "member_id = 6 AND seq = 5"}
-    ours = ("append_only", "apply_entries")  # of entry, which fire in every session
     with ledger.engine("admin").begin() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))
-        for trigger in ours:
-            connection.execute(text(f"ALTER TABLE points.entry DISABLE TRIGGER {trigger}"))
+        always = connection.execute(
+            text(
+                "SELECT CAST(CAST(tgrelid AS regclass) AS text), tgname FROM pg_trigger"
+                " WHERE tgenabled = 'A' AND tgparentid = 0 AND tgname IN ('append_only', 'apply_entries')"
+            )
+        ).all()
+        for table, trigger in always:
+            connection.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}"))
         for statement in statements:
             if "TRIGGER" not in statement:
                 done = connection.execute(text(statement.format(**rows)))
                 assert done.rowcount, "a fault that changes nothing proves nothing"
-        for trigger in ours:
-            connection.execute(text(f"ALTER TABLE points.entry ENABLE ALWAYS TRIGGER {trigger}"))
+        for table, trigger in always:
+            connection.execute(text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}"))
         for statement in statements:
             if "TRIGGER" in statement:
                 connection.execute(text(statement))

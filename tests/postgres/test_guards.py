@@ -213,6 +213,16 @@ def test_every_partition_carries_both_guards_always(books):
     assert all({"append_only", "append_only_truncate"} <= set(row[1]) for row in guards)
 
 
+def test_what_is_append_only_is_so_in_every_session(books):
+    tables = books.rows(
+        "SELECT c.relname, array_agg(CAST(t.tgname AS text) ORDER BY t.tgname) FILTER (WHERE t.tgenabled = 'A')"
+        " FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = 'points'::regnamespace"
+        " AND t.tgname IN ('append_only', 'append_only_truncate') GROUP BY 1 HAVING bool_or(t.tgname = 'append_only')"
+    )
+    assert {row[0] for row in tables} > APPEND_ONLY.keys() - {"approval", "book_day"}  # guards of their own
+    assert {tuple(row[1]) for row in tables} == {("append_only", "append_only_truncate")}
+
+
 # CHECK constraints ------------------------------------------------------------------------------------------------
 
 ENTRY = (

@@ -7,23 +7,26 @@ begin
         using errcode = 'PL002', hint = 'Reverse a mistake by an entry that points at it.';
 end $$;
 
--- Row triggers are cloned to every partition; statement triggers are not, so open_day() puts TRUNCATE's on each.
-create trigger append_only before update or delete on entry for each row execute function refuse_change();
-create trigger append_only_truncate before truncate on entry for each statement execute function refuse_change();
-alter table entry enable always trigger append_only;
-alter table entry enable always trigger append_only_truncate;
-
-do $$
+-- Makes tables append-only, for whoever asks and in every session (always: also in one that replicates).
+create function make_append_only(tables text []) returns void language plpgsql
+set search_path = pg_catalog, points, pg_temp as $$
 declare name text;
 begin
-    foreach name in array array['policy_version', 'policy_rule', 'posting_key', 'one_use', 'seal', 'hold', 'hold_lot',
-                                'hold_end', 'order_line', 'order_earning', 'returned_line', 'finding', 'feed_file', 'feed_total'] loop
+    foreach name in array tables loop
         execute format('create trigger append_only before update or delete on points.%I
                         for each row execute function points.refuse_change()', name);
         execute format('create trigger append_only_truncate before truncate on points.%I
                         for each statement execute function points.refuse_change()', name);
+        execute format('alter table points.%I enable always trigger append_only', name);
+        execute format('alter table points.%I enable always trigger append_only_truncate', name);
     end loop;
 end $$;
+
+-- Row triggers are cloned to every partition of entry; statement triggers are not, so open_day() puts TRUNCATE's on each.
+select make_append_only(array[
+    'entry', 'policy_version', 'policy_rule', 'posting_key', 'one_use', 'seal', 'hold', 'hold_lot', 'hold_end', 'order_line',
+    'order_earning', 'returned_line', 'finding', 'feed_file', 'feed_total'
+]);
 
 -- A closed day never reopens, and no day disappears.
 create function guard_book_day() returns trigger language plpgsql as $$

@@ -35,8 +35,7 @@ create table activity_earning (
 );
 comment on table activity_earning is
     'The bonuses that activities earned: the nth of a rule in a period, once, by primary key. activity_no: the one that reached it.';
-create trigger append_only before update or delete on activity_earning for each row execute function refuse_change();
-create trigger append_only_truncate before truncate on activity_earning for each statement execute function refuse_change();
+select make_append_only(array['activity_earning']);
 
 -- The first day and the name of the period that a day belongs to; weeks are those of ISO 8601, Monday to Sunday.
 create function period_from(per text, day date) returns date language sql immutable as $$

@@ -22,8 +22,7 @@ create table policy_proposal (
 );
 comment on table policy_proposal is
     'A programme that was proposed, with its differences to the version it replaces. approval_id null: it needed none.';
-create trigger append_only before update or delete on policy_proposal for each row execute function refuse_change();
-create trigger append_only_truncate before truncate on policy_proposal for each statement execute function refuse_change();
+select make_append_only(array['policy_proposal']);
 
 alter table policy_version add column proposal_id bigint unique references policy_proposal;
 

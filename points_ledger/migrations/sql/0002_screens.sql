@@ -100,16 +100,7 @@ comment on table redemption_release is 'A block ends once, by primary key, and b
 -- The projection of the two tables that the verbs look at, in the row they lock anyway.
 alter table wallet add column is_blocked boolean not null default false;
 
-do $$
-declare name text;
-begin
-    foreach name in array array['screen_finding', 'screen_review', 'store_day', 'redemption_block', 'redemption_release'] loop
-        execute format('create trigger append_only before update or delete on points.%I
-                        for each row execute function points.refuse_change()', name);
-        execute format('create trigger append_only_truncate before truncate on points.%I
-                        for each statement execute function points.refuse_change()', name);
-    end loop;
-end $$;
+select make_append_only(array['screen_finding', 'screen_review', 'store_day', 'redemption_block', 'redemption_release']);
 
 -- What spend, hold, capture and transfer call for a wallet with a block; a call that was answered before is answered again.
 -- Returns, expiry, corrections and undos go on. Not a trigger on the wallet: its condition alone costs a spend a twentieth.

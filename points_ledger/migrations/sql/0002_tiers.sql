@@ -42,8 +42,7 @@ create table tier_decision (
 );
 create index tier_decision_by_day on tier_decision (decided_on);
 comment on table tier_decision is 'Every change of a member''s tier, with its inputs, thresholds, version and reason. Append-only.';
-create trigger append_only before update or delete on tier_decision for each row execute function refuse_change();
-create trigger append_only_truncate before truncate on tier_decision for each statement execute function refuse_change();
+select make_append_only(array['tier_decision']);
 
 create table member_tier (
     member_id bigint primary key references member,

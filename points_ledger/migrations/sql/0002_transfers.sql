@@ -26,16 +26,7 @@ create table binding_end (
     actor text not null default session_user,
     recorded_at timestamptz not null default clock_timestamp()
 );
-do $$
-declare name text;
-begin
-    foreach name in array array['binding', 'binding_end'] loop
-        execute format('create trigger append_only before update or delete on points.%I
-                        for each row execute function points.refuse_change()', name);
-        execute format('create trigger append_only_truncate before truncate on points.%I
-                        for each statement execute function points.refuse_change()', name);
-    end loop;
-end $$;
+select make_append_only(array['binding', 'binding_end']);
 
 create function live_binding(giver bigint, taker bigint) returns binding language sql stable
 set search_path = pg_catalog, points, pg_temp as $$

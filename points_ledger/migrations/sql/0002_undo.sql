@@ -40,8 +40,7 @@ create table undone (
 );
 create index undone_by on undone (undo_run);
 comment on table undone is 'What became of each entry of a run that was undone: once, by primary key. last_seq: the wallet''s, then.';
-create trigger append_only before update or delete on undone for each row execute function refuse_change();
-create trigger append_only_truncate before truncate on undone for each statement execute function refuse_change();
+select make_append_only(array['undone']);
 
 create type undo_terms as (
     target bigint, undo_run bigint, approval bigint, spent text, day date, book date, valid_days int, journal uuid, why text

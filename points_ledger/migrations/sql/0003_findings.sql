@@ -83,18 +83,14 @@ create table check_finding (
 create unique index check_finding_one_open on check_finding (check_id, key) where cleared_by is null;
 comment on table check_finding is 'A row that a check found: one life for each time it appears. Waived: accepted by a person until a day, with the reason.';
 
+select make_append_only(array['check_run', 'check_result']);
+
 do $$
 declare name text;
 begin
-    foreach name in array array['check_run', 'check_result'] loop
-        execute format('create trigger append_only before update or delete on points.%I
-                        for each row execute function points.refuse_change()', name);
-    end loop;
     foreach name in array array['check_finding', 'incident'] loop
         execute format('create trigger never_deleted before delete on points.%I
                         for each row execute function points.refuse_change()', name);
-    end loop;
-    foreach name in array array['check_run', 'check_result', 'check_finding', 'incident'] loop
         execute format('create trigger append_only_truncate before truncate on points.%I
                         for each statement execute function points.refuse_change()', name);
     end loop;

@@ -13,8 +13,7 @@ create table backup_event (
 );
 create unique index backup_event_once on backup_event (backup_id, what) where what in ('begun', 'complete', 'failed', 'pruning', 'pruned');
 comment on table backup_event is 'What happened to each backup. Append-only; the view backup says what it comes to.';
-create trigger append_only before update or delete on backup_event for each row execute function refuse_change();
-create trigger append_only_truncate before truncate on backup_event for each statement execute function refuse_change();
+select make_append_only(array['backup_event']);
 
 -- taken_at is the moment of the snapshot. A backup is whole once its manifest stood in the bucket, proven once it was
 -- restored and verified, and in doubt when the last look at it (a verification, a drill) found it wrong.

@@ -20,18 +20,7 @@ create table month_signature (
 );
 comment on table month_signature is 'The auditor who recomputed the report and found it to be this one. Append-only: from then on the month is frozen.';
 
-do $$
-declare name text;
-begin
-    foreach name in array array['month_close', 'month_signature'] loop
-        execute format('create trigger append_only before update or delete on points.%I
-                        for each row execute function points.refuse_change()', name);
-        execute format('create trigger append_only_truncate before truncate on points.%I
-                        for each statement execute function points.refuse_change()', name);
-        execute format('alter table points.%I enable always trigger append_only', name);
-        execute format('alter table points.%I enable always trigger append_only_truncate', name);
-    end loop;
-end $$;
+select make_append_only(array['month_close', 'month_signature']);
 
 -- Records the report of a month, once. The same report again: nothing happens; another one is refused.
 create function close_month(of date, report text, code_version text) returns text language plpgsql security definer

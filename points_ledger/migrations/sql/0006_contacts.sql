@@ -59,18 +59,7 @@ create table erasure (
 );
 comment on table erasure is 'Members whose contact data was destroyed: none is kept of them again. Survives a restore.';
 
-do $$
-declare name text;
-begin
-    foreach name in array array['consent', 'suppression', 'erasure'] loop
-        execute format('create trigger append_only before update or delete on points.%I
-                        for each row execute function points.refuse_change()', name);
-        execute format('create trigger append_only_truncate before truncate on points.%I
-                        for each statement execute function points.refuse_change()', name);
-        execute format('alter table points.%I enable always trigger append_only', name);
-        execute format('alter table points.%I enable always trigger append_only_truncate', name);
-    end loop;
-end $$;
+select make_append_only(array['consent', 'suppression', 'erasure']);
 
 -- What support sees of it: whether a member can be reached, never where.
 create view reachability as

@@ -98,18 +98,7 @@ create table unannounced_expiry (
 create index unannounced_expiry_by_day on unannounced_expiry (business_date);
 comment on table unannounced_expiry is 'Lots that lapsed without a notice, because no channel reached the member and the programme says expire.';
 
-do $$
-declare name text;
-begin
-    foreach name in array array['lot_deferral', 'unannounced_expiry'] loop
-        execute format('create trigger append_only before update or delete on points.%I
-                        for each row execute function points.refuse_change()', name);
-        execute format('create trigger append_only_truncate before truncate on points.%I
-                        for each statement execute function points.refuse_change()', name);
-        execute format('alter table points.%I enable always trigger append_only', name);
-        execute format('alter table points.%I enable always trigger append_only_truncate', name);
-    end loop;
-end $$;
+select make_append_only(array['lot_deferral', 'unannounced_expiry']);
 
 -- Moves the lots of new deferrals, or refuses them all. A deferred lot has a fixed last day, also when it lapsed by inactivity.
 create function apply_deferrals() returns trigger language plpgsql security definer

@@ -94,18 +94,7 @@ create table provider_rate (
 );
 comment on table provider_rate is 'For each provider the moment up to which its rate is used up (GCRA), shared by all dispatchers.';
 
-do $$
-declare name text;
-begin
-    foreach name in array array['notice', 'digest_part', 'notice_result', 'proof_dictionary', 'notice_proof', 'expiry_warning'] loop
-        execute format('create trigger append_only before update or delete on points.%I
-                        for each row execute function points.refuse_change()', name);
-        execute format('create trigger append_only_truncate before truncate on points.%I
-                        for each statement execute function points.refuse_change()', name);
-        execute format('alter table points.%I enable always trigger append_only', name);
-        execute format('alter table points.%I enable always trigger append_only_truncate', name);
-    end loop;
-end $$;
+select make_append_only(array['notice', 'digest_part', 'notice_result', 'proof_dictionary', 'notice_proof', 'expiry_warning']);
 
 -- The guard -----------------------------------------------------------------------------------------------------------
 
