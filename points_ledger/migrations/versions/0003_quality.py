@@ -4,9 +4,7 @@ Revision ID: 0003
 Revises: 0002
 """
 
-from importlib import resources
-
-from alembic import op
+from points_ledger.migrations.parts import create
 
 revision = "0003"
 down_revision = "0002"
@@ -17,22 +15,10 @@ PARTS = ("runs", "findings", "repairs")
 
 
 def upgrade() -> None:
-    """Create the parts as ``loyalty_owner``."""
-    _run(
-        "GRANT loyalty_owner TO CURRENT_USER; SET LOCAL ROLE loyalty_owner; SET LOCAL search_path = points, pg_catalog;"
-    )
-    for part in PARTS:
-        _run(resources.files("points_ledger.migrations").joinpath(f"sql/0003_{part}.sql").read_text("utf-8"))
-    _run("RESET search_path; RESET ROLE;")
+    """Create the parts."""
+    create(revision, PARTS)
 
 
 def downgrade() -> None:
     """Refused: what was found is not undone by dropping it."""
     raise NotImplementedError("what was found is not undone by dropping it; restore a backup instead")
-
-
-def _run(sql: str) -> None:
-    # Straight to the driver: SQLAlchemy would take the colons of casts for parameters.
-    cursor = op.get_bind().connection.cursor()
-    cursor.execute(sql)
-    cursor.close()
