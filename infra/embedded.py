@@ -4,13 +4,13 @@ Each is the real thing (PostgreSQL 18, ``rclone serve s3``, an SMTP server that 
 embedded default and a real deployment differ in addresses only. ``Settings`` says where; this module says how.
 """
 
-import secrets
 import sys
 import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra import cluster
+from infra.secret_note import kept_secret
 from infra.settings import Settings
 
 LOOPBACK = "127.0.0.1"
@@ -76,7 +76,9 @@ def storage_access(settings: Settings) -> StorageAccess:
             settings.s3_endpoint_url, key, secret.get_secret_value(), settings.s3_region, settings.s3_bucket
         )
     url = f"http://{LOOPBACK}:{settings.s3_port}"
-    return StorageAccess(url, "loyalty-local", _storage_secret(settings), settings.s3_region, settings.s3_bucket)
+    # generated, never a default: whoever can reach the port must not know the key from reading this file
+    key = kept_secret(settings.home / "s3.secret", size=24)
+    return StorageAccess(url, "loyalty-local", key, settings.s3_region, settings.s3_bucket)
 
 
 def storage_command(settings: Settings) -> list[str]:
@@ -118,20 +120,3 @@ def mail_command(settings: Settings) -> list[str]:
 def inbox_url(settings: Settings) -> str:
     """Where the sink shows what it kept."""
     return f"http://{LOOPBACK}:{settings.inbox_port}"
-
-
-def _storage_secret(settings: Settings) -> str:
-    # Generated, never a default: whoever can reach the port must not know the key from reading this file.
-    note = settings.home / "s3.secret"
-    settings.home.mkdir(parents=True, exist_ok=True)
-    if not note.exists():
-        fresh = note.with_name(f"s3.secret.{secrets.token_hex(4)}")
-        fresh.touch(mode=0o600)
-        fresh.write_text(secrets.token_urlsafe(24))
-        try:
-            note.hardlink_to(fresh)  # atomic, and the first of two processes wins
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    return note.read_text()

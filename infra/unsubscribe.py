@@ -7,12 +7,12 @@ link acts on POST only; ``unsubscribe_page`` serves it.
 import base64
 import binascii
 import hmac
-import secrets
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from infra.secret_note import kept_secret
 from infra.settings import Settings
 
 CLASSES: Final = ("service", "marketing")  # transaction and legal notices cannot be stopped
@@ -62,19 +62,7 @@ def signing_key(settings: Settings) -> bytes:
     """The key of the setting; else one that is made once and kept in the home folder."""
     if settings.unsubscribe_key is not None:
         return settings.unsubscribe_key.get_secret_value().encode()
-    note = settings.home / "unsubscribe.secret"
-    settings.home.mkdir(parents=True, exist_ok=True)
-    if not note.exists():
-        fresh = note.with_name(f"unsubscribe.secret.{secrets.token_hex(4)}")
-        fresh.touch(mode=0o600)
-        fresh.write_text(secrets.token_urlsafe(48))
-        try:
-            note.hardlink_to(fresh)  # atomic, and the first of two processes wins
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    return note.read_text().encode()
+    return kept_secret(settings.home / "unsubscribe.secret", size=48).encode()
 
 
 def _signature(key: bytes, content: bytes) -> bytes:
