@@ -12,15 +12,14 @@ import json
 import ssl
 import tomllib
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from infra.senders.fanout import fan_out
+from infra.senders.fanout import OneCallEach
 from infra.senders.protocol import (
-    Answered,
     Channel,
     Composed,
     Message,
@@ -86,7 +85,7 @@ def read_templates(path: Path) -> dict[tuple[str, str], ApprovedTemplate]:
     return found
 
 
-class AliyunSms:
+class AliyunSms(OneCallEach):
     """SMS in mainland China."""
 
     name = "aliyun"
@@ -129,14 +128,11 @@ class AliyunSms:
         body = json.dumps({"code": template.code, "parameters": filled}, ensure_ascii=False, sort_keys=True).encode()
         return Composed(body, body)
 
-    def send(self, parcels: Iterable[Parcel], answered: Answered) -> None:
-        """See ``Sender.send``."""
-        fan_out(parcels, answered, at_once=self.connections, deliverer=lambda: self._deliver)
-
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _deliver(self, parcel: Parcel) -> Outcome:
+    def deliver(self, parcel: Parcel) -> Outcome:
+        """Ask once; only an answer settles whether it arrived."""
         asked = json.loads(parcel.body)
         query = {
             "PhoneNumbers": parcel.to,

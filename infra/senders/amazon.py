@@ -4,7 +4,7 @@ Neither has an idempotency key, and boto3 by itself posts a send up to three tim
 the outbox decides about the rest. What certainly did not arrive is ``retry``, what may have is ``uncertain``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,10 +21,9 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from infra.senders.fanout import fan_out
+from infra.senders.fanout import OneCallEach
 from infra.senders.mime import MailComposer
 from infra.senders.protocol import (
-    Answered,
     Channel,
     Composed,
     Message,
@@ -78,7 +77,15 @@ class AmazonAccess:
         )
 
 
-class SesSender:
+class _Amazon(OneCallEach):
+    _client: Any
+
+    def close(self) -> None:
+        """Close the pool."""
+        self._client.close()
+
+
+class SesSender(_Amazon):
     """Mail through SES: whole messages, tagged with the notice, so that bounces can be matched."""
 
     name = "ses"
@@ -103,15 +110,8 @@ class SesSender:
         """See ``Sender.compose``."""
         return self.composer.compose(message)
 
-    def send(self, parcels: Iterable[Parcel], answered: Answered) -> None:
-        """See ``Sender.send``."""
-        fan_out(parcels, answered, at_once=self.connections, deliverer=lambda: self._deliver)
-
-    def close(self) -> None:
-        """Close the pool."""
-        self._client.close()
-
-    def _deliver(self, parcel: Parcel) -> Outcome:
+    def deliver(self, parcel: Parcel) -> Outcome:
+        """Ask once; see ``asked_once``."""
         return asked_once(
             self.name,
             lambda: self._client.send_email(
@@ -124,7 +124,7 @@ class SesSender:
         )
 
 
-class SnsSender:
+class SnsSender(_Amazon):
     """SMS through SNS."""
 
     name = "sns"
@@ -146,15 +146,8 @@ class SnsSender:
         body = safe_line("sms", message.sms).encode()
         return Composed(body, body)
 
-    def send(self, parcels: Iterable[Parcel], answered: Answered) -> None:
-        """See ``Sender.send``."""
-        fan_out(parcels, answered, at_once=self.connections, deliverer=lambda: self._deliver)
-
-    def close(self) -> None:
-        """Close the pool."""
-        self._client.close()
-
-    def _deliver(self, parcel: Parcel) -> Outcome:
+    def deliver(self, parcel: Parcel) -> Outcome:
+        """Ask once; see ``asked_once``."""
         return asked_once(
             self.name,
             lambda: self._client.publish(

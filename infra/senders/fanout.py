@@ -1,6 +1,7 @@
 """Several connections at once: threads that take parcels one by one and answer each exactly once."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
 from infra.senders.protocol import Answered, Outcome, Parcel
@@ -37,3 +38,17 @@ def fan_out(parcels: Iterable[Parcel], answered: Answered, *, at_once: int, deli
         thread.join()
     if raised:
         raise raised[0]
+
+
+class OneCallEach(ABC):
+    """The part of a sender that gives every message to its provider by one call, which any thread may make."""
+
+    connections: int
+
+    @abstractmethod
+    def deliver(self, parcel: Parcel) -> Outcome:
+        """Send one message."""
+
+    def send(self, parcels: Iterable[Parcel], answered: Answered) -> None:
+        """See ``Sender.send``."""
+        fan_out(parcels, answered, at_once=self.connections, deliverer=lambda: self.deliver)

@@ -38,10 +38,6 @@ class MailComposer:
         self.from_address = safe_address("from", from_address)
         self._from = formataddr((safe_line("from", from_name), from_address))
         self._fixed = self._skeleton()
-        self.date(moment)
-
-    def date(self, moment: dt.datetime) -> None:
-        """The date of what is composed from now on."""
         self._date = format_datetime(moment).encode()
 
     def compose(self, message: Message) -> Composed:

@@ -5,7 +5,6 @@ lost anywhere before it is ``retry``. A refusal counts against the address only 
 """
 
 import contextlib
-import datetime as dt
 import re
 import smtplib
 import ssl
@@ -64,10 +63,6 @@ class SmtpSender:
     def compose(self, message: Message) -> Composed:
         """See ``Sender.compose``."""
         return self.composer.compose(message)
-
-    def date(self, moment: dt.datetime) -> None:
-        """The date that mails carry from now on."""
-        self.composer.date(moment)
 
     def send(self, parcels: Iterable[Parcel], answered: Answered) -> None:
         """See ``Sender.send``."""
