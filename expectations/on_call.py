@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from expectations import pages
 from expectations.catalogue import CATALOGUE, Check
 from points_ledger.check_findings import CheckFinding, Incident, Trend
 
@@ -64,16 +63,9 @@ def render(
     trend: Sequence[Trend],
 ) -> str:
     """The page as of a business date; ``trend`` of the ``DAYS`` dates that end with it."""
-    templates = Environment(
-        loader=PackageLoader("expectations"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     days = [day - dt.timedelta(days=n) for n in reversed(range(DAYS))]
     answers = {(answer.check_id, answer.as_of): answer for answer in trend}
-    return templates.get_template("on_call.html").render(
+    return pages.template("on_call.html").render(
         day=day,
         checks=CATALOGUE,
         titles={check.id: check.title for check in CATALOGUE},

@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from expectations import runner
+from expectations import pages, runner
 from expectations.catalogue import BY_ID
 from points_ledger.check_findings import CheckRun
 
@@ -30,18 +28,11 @@ def documents(run: CheckRun, number: int, validation: Mapping[str, Any] | None) 
 
 def render(run: CheckRun, number: int, *, has_validation: bool) -> str:
     """The page; what could not run and what failed stands first."""
-    templates = Environment(
-        loader=PackageLoader("expectations"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     engine = ENGINES[run.engine]
     if run.engine == "great_expectations":
         engine = f"{engine} {version('great-expectations')}"
     answers = sorted(run.answers, key=lambda answer: ORDER.index(answer.outcome))
-    return templates.get_template("run.html").render(
+    return pages.template("run.html").render(
         run=run,
         number=number,
         engine=engine,
