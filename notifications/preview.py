@@ -5,8 +5,9 @@ The e-mail stands in frames of their own (no scripts, no forms), as on a desktop
 
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 
+from notifications import pages
 from notifications.kinds import KINDS
 from notifications.rendering import Rendered
 from notifications.sms_length import sms_length
@@ -32,7 +33,4 @@ def preview_page(rendered: Rendered, *, kind: str, locale: str, about: str = "")
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("notifications"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("preview/page.html")
+    return pages.template("preview/page.html")

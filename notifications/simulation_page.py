@@ -3,16 +3,15 @@
 Its input is the report of ``docs/reference/simulation.md``, which it also carries, so that every figure can be looked up.
 """
 
-import json
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
-from notifications import charts
+from notifications import charts, pages
 
 Report = Mapping[str, Any]
 OUTCOMES = (("gain", "up"), ("lose", "down"), ("unchanged", "same"))
@@ -20,7 +19,7 @@ OUTCOMES = (("gain", "up"), ("lose", "down"), ("unchanged", "same"))
 
 def simulation_page(report: Report) -> str:
     """The report as HTML."""
-    return _template().render(report=report, **_charts(report), data=_embedded(report), outcomes=OUTCOMES)
+    return _template().render(report=report, **_charts(report), data=pages.embedded(report), outcomes=OUTCOMES)
 
 
 def _charts(report: Report) -> dict[str, Markup]:
@@ -55,18 +54,11 @@ def _bars(title: str, rows: list[Any], label: str) -> str:
     )
 
 
-def _embedded(report: Report) -> Markup:
-    # in a script element "</" would end it, "<!--" hide it
-    return Markup(json.dumps(report, ensure_ascii=False).replace("<", "\\u003c"))  # noqa: S704 - see above
-
-
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("notifications"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    return pages.template(
+        "simulation/page.html", points=lambda value: f"{value:,}", signed=_signed, money=_money, value=_value
     )
-    environment.filters |= {"points": lambda value: f"{value:,}", "signed": _signed, "money": _money, "value": _value}
-    return environment.get_template("simulation/page.html")
 
 
 def _signed(value: int) -> str:
