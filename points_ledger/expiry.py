@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, TextClause, text
 
 from points_ledger import notices
 from points_ledger.queries import statement
@@ -56,18 +56,12 @@ def defer(
     with engine.begin() as connection:
         if not _is_gated(connection, closed):
             return
-    for wait in (False, True):
 
-        def defer_some(chunk: list[int], wait: bool = wait) -> None:
-            with engine.begin() as connection:
-                _defer_chunk(connection, _locked(connection, chunk, wait=wait), closed=closed, run_id=run_id)
+    def defer_some(connection: Connection, chunk: list[int], wait: bool) -> None:
+        _defer_chunk(connection, _locked(connection, chunk, wait=wait), closed=closed, run_id=run_id)
 
-        with engine.connect() as connection:
-            rows = connection.execution_options(stream_results=True, yield_per=10_000).execute(
-                statement("members_to_defer"), {"closed": closed}
-            )
-            members = array("q", (row[0] for row in rows))
-        work_off(engine, members, defer_some, size=chunk_size, progress=progress)
+    found = statement("members_to_defer")
+    _in_two_passes(engine, lambda: _members(engine, found, closed), defer_some, size=chunk_size, progress=progress)
 
 
 def apply(
@@ -84,24 +78,16 @@ def apply(
     """
     with engine.begin() as connection:
         gated, told = _is_gated(connection, closed), notices.tells(connection, closed, "points_expired")
-    for wait in (False, True):
 
-        def expire_some(chunk: list[int], wait: bool = wait) -> None:
-            with engine.begin() as connection:
-                expire_chunk(connection, chunk, closed=closed, run_id=run_id, wait=wait, gated=gated, told=told)
+    def expire_some(connection: Connection, chunk: list[int], wait: bool) -> None:
+        expire_chunk(connection, chunk, closed=closed, run_id=run_id, wait=wait, gated=gated, told=told)
 
-        members = due_members(engine, closed=closed)
-        work_off(engine, members, expire_some, size=chunk_size, progress=progress)
+    _in_two_passes(engine, lambda: due_members(engine, closed=closed), expire_some, size=chunk_size, progress=progress)
 
 
 def due_members(engine: Engine, *, closed: dt.date) -> Sequence[int]:
     """The members with a due lot, in order; eight bytes each, however many."""
-    with engine.connect() as connection:
-        rows = connection.execution_options(stream_results=True, yield_per=10_000).execute(
-            text("SELECT DISTINCT member_id FROM points.due_lots(:closed) ORDER BY member_id"),
-            {"closed": closed},
-        )
-        return array("q", (row[0] for row in rows))
+    return _members(engine, text("SELECT DISTINCT member_id FROM points.due_lots(:closed) ORDER BY member_id"), closed)
 
 
 def expire_chunk(
@@ -128,6 +114,30 @@ def expire_chunk(
     if told and lots:
         notices.tell_expired(connection, locked, closed=closed, run_id=run_id)
     return lots
+
+
+def _in_two_passes(
+    engine: Engine,
+    due: Callable[[], Sequence[int]],
+    work: Callable[[Connection, list[int], bool], object],
+    *,
+    size: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Work off who is due: first the members nobody is using, then who is left, waiting for each. A chunk is one commit."""
+    for wait in (False, True):
+
+        def some(chunk: list[int], wait: bool = wait) -> None:
+            with engine.begin() as connection:
+                work(connection, chunk, wait)
+
+        work_off(engine, due(), some, size=size, progress=progress)
+
+
+def _members(engine: Engine, found: TextClause, closed: dt.date) -> Sequence[int]:
+    with engine.connect() as connection:
+        rows = connection.execution_options(stream_results=True, yield_per=10_000).execute(found, {"closed": closed})
+        return array("q", (row[0] for row in rows))
 
 
 def _locked(connection: Connection, members: Sequence[int], *, wait: bool) -> list[int]:
