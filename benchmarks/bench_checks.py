@@ -29,24 +29,6 @@ HISTORY = 45  # orders of a member that were spent again, two entries each
 LOTS = 10  # orders that are not
 DAY_ENTRIES = 5_000
 
-EVENTS = """
-set session_replication_role = replica;
-insert into points.feed_file (feed, name, sha256, layout)
-    values ('orders', 'bench', 'x', 'bench'), ('redemptions', 'bench', 'x', 'bench');
-insert into points.shop_order (member_id, order_no, placed_at, effective_on, purchase_amount, purchase_lines, return_lines, fingerprint,
-        file_id, is_waiting)
-    select member_id, source_ref, effective_on, effective_on, 100, 1, 0, '', 1, false from points.entry where kind = 'earn';
-insert into points.order_line (member_id, order_no, line_no, sku, quantity, unit_price)
-    select member_id, order_no, 1, 'tea', 1, 100 from points.shop_order;
-insert into points.order_earning (member_id, order_no, policy_version, eligible_amount, exact_points, points, lot_seq, lines, rates,
-        multipliers)
-    select member_id, source_ref, 1, 100, 100, 100, lot_seq, '{1}', '{1}', '{0}' from points.entry where kind = 'earn';
-insert into points.redemption (redemption_no, member_no, redeemed_at, effective_on, points, fingerprint, file_id, state, member_id)
-    select source_ref, 'M' || member_id, effective_on, effective_on, points, '', 2, 'posted', member_id
-    from points.entry where kind = 'spend';
-set session_replication_role = origin;
-"""
-
 
 def main() -> None:
     """Fill a ledger, run both sides in turn, print both tables."""
@@ -61,17 +43,11 @@ def main() -> None:
         admin = server.engine(url)
         lapses = f"date '{kit.START}' + 150 + 365"
         day = kit.fill(admin, members=options.size, lots=LOTS, history=HISTORY, valid_through=lapses)
-        kit.execute(admin, *EVENTS.strip().split(";\n"))
+        kit.fill_events(admin)
         on_the_day = min(DAY_ENTRIES, options.size)
         day += dt.timedelta(days=1)
         spend(admin, day, on_the_day)
-        kit.execute(
-            admin,
-            "SELECT points.seal_day(book_date) FROM (SELECT * FROM points.book_day WHERE status = 'closed' ORDER BY 1) AS d",
-            "VACUUM (ANALYZE)",
-            "CHECKPOINT",
-        )
-        entries = kit.one(admin, "SELECT count(*) FROM points.entry")[0]
+        entries = kit.seal(admin)
         print(f"{entries:,} entries, {len(CATALOGUE)} checks", flush=True)
         reader = server.engine(url, "loyalty_auditor")
         last_closed = day - dt.timedelta(days=2)

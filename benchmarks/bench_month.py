@@ -46,24 +46,6 @@ else:
 print(json.dumps({"seconds": time.perf_counter() - begun, "result": result,
                   "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
-EVENTS = f"""
-set session_replication_role = replica;
-update points.book_day set status = 'closed', closed_at = clock_timestamp() where status = 'open';
-insert into points.feed_file (feed, name, sha256, layout, imported_at) values ('orders', 'bench', 'x', 'bench', '{kit.START}'),
-    ('redemptions', 'bench', 'y', 'bench', '{kit.START}');
-insert into points.shop_order (member_id, order_no, placed_at, effective_on, purchase_amount, purchase_lines, return_lines, fingerprint,
-        file_id, is_waiting)
-    select member_id, source_ref, effective_on, effective_on, 100, 1, 0, '', 1, false from points.entry where kind = 'earn';
-insert into points.order_line (member_id, order_no, line_no, sku, quantity, unit_price)
-    select member_id, order_no, 1, 'tea', 1, 100 from points.shop_order;
-insert into points.order_earning (member_id, order_no, policy_version, eligible_amount, exact_points, points, lot_seq, lines, rates,
-        multipliers, posted_on)
-    select member_id, source_ref, 1, 100, 100, 100, lot_seq, '{{1}}', '{{1}}', '{{0}}', book_date from points.entry where kind = 'earn';
-insert into points.redemption (redemption_no, member_no, redeemed_at, effective_on, points, fingerprint, file_id, state, member_id)
-    select source_ref, 'M' || member_id, effective_on, effective_on, points, '', 2, 'posted', member_id
-    from points.entry where kind = 'spend';
-set session_replication_role = origin
-"""
 
 
 def main() -> None:
@@ -78,14 +60,9 @@ def main() -> None:
         begun = time.perf_counter()
         lapses = f"date '{kit.START}' + {DAYS} + 365"
         kit.fill(admin, members=options.members, lots=LOTS, history=HISTORY, valid_through=lapses, days=DAYS)
-        kit.execute(
-            admin,
-            *EVENTS.strip().split(";\n"),
-            "SELECT points.seal_day(book_date) FROM (SELECT book_date FROM points.book_day ORDER BY 1) AS d",
-            "VACUUM (ANALYZE)",
-            "CHECKPOINT",
-        )
-        entries = kit.one(admin, "SELECT count(*) FROM points.entry")[0]
+        kit.fill_events(admin)
+        kit.execute(admin, "update points.book_day set status = 'closed', closed_at = now() where status = 'open'")
+        entries = kit.seal(admin)
         print(f"{entries:,} entries, filled in {time.perf_counter() - begun:.0f} s", flush=True)
         folder = Path(place)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("LOYALTY_", "PREFECT_"))} | {

@@ -242,6 +242,38 @@ def fill(
     return earned
 
 
+# The feeds behind the entries that FILL wrote: their files, orders with lines and earnings, redemptions.
+EVENTS = """
+set session_replication_role = replica;
+insert into points.feed_file (feed, name, sha256, layout, imported_at) values ('orders', 'bench', 'x', 'bench', '{start}'),
+    ('redemptions', 'bench', 'x', 'bench', '{start}');
+insert into points.shop_order (member_id, order_no, placed_at, effective_on, purchase_amount, purchase_lines, return_lines, fingerprint,
+        file_id, is_waiting)
+    select member_id, source_ref, effective_on, effective_on, 100, 1, 0, '', 1, false from points.entry where kind = 'earn';
+insert into points.order_line (member_id, order_no, line_no, sku, quantity, unit_price)
+    select member_id, order_no, 1, 'tea', 1, 100 from points.shop_order;
+insert into points.order_earning (member_id, order_no, policy_version, eligible_amount, exact_points, points, lot_seq, lines, rates,
+        multipliers, posted_on)
+    select member_id, source_ref, 1, 100, 100, 100, lot_seq, '{{1}}', '{{1}}', '{{0}}', book_date from points.entry where kind = 'earn';
+insert into points.redemption (redemption_no, member_no, redeemed_at, effective_on, points, fingerprint, file_id, state, member_id)
+    select source_ref, 'M' || member_id, effective_on, effective_on, points, '', 2, 'posted', member_id
+    from points.entry where kind = 'spend';
+set session_replication_role = origin
+"""
+
+
+def fill_events(engine: Engine) -> None:
+    """Put the feeds behind what ``fill`` wrote, in bulk, as a superuser."""
+    execute(engine, *EVENTS.format(start=START).strip().split(";\n"))
+
+
+def seal(engine: Engine) -> int:
+    """Seal the closed days of a filled ledger, then tidy up; return its entries."""
+    days = "SELECT book_date FROM points.book_day WHERE status = 'closed' ORDER BY 1"
+    execute(engine, f"SELECT points.seal_day(book_date) FROM ({days}) AS d", "VACUUM (ANALYZE)", "CHECKPOINT")
+    return int(one(engine, "SELECT count(*) FROM points.entry")[0])
+
+
 def invariants(engine: Engine, *, sample: int) -> None:
     """I1 to I4 on every ``sample``-th member; an AssertionError names the first that does not hold."""
     row = one(
