@@ -7,7 +7,8 @@ import os
 import random
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,3 +164,71 @@ def in_this_process(monkeypatch):
 
     yield use
     use(None)
+
+
+@pytest.fixture(scope="session")
+def reached() -> Callable[[object, Path], AbstractContextManager[None]]:
+    """Lets the steps of this process reach a ledger by their settings, with every login, until the block ends."""
+    from tasks import ledger as steps  # noqa: PLC0415 - as above
+
+    @contextmanager
+    def reach(ledger, home: Path) -> Iterator[None]:
+        logins = {"": "loyalty_batch", "ADMIN_": ledger.url.username, "AUDITOR_": "loyalty_auditor"}
+        with pytest.MonkeyPatch.context() as environment:
+            for setting, login in logins.items():
+                url = ledger.url.set(username=login).render_as_string(hide_password=False)
+                environment.setenv(f"LOYALTY_{setting}DATABASE_URL", url)
+            environment.setenv("LOYALTY_HOME", str(home))
+            steps.engine.cache_clear()
+            try:
+                yield
+            finally:
+                for engine in (steps.engine(), steps.engine("auditor")):
+                    engine.dispose()  # a database that is copied has no connections
+                steps.engine.cache_clear()
+
+    return reach
+
+
+@pytest.fixture
+def bucket(storage, monkeypatch):
+    """A real S3 server that the steps of this process find by their settings."""
+    for name, value in (
+        ("ENDPOINT_URL", storage.access.endpoint_url), ("ACCESS_KEY_ID", storage.access.access_key_id),
+        ("SECRET_ACCESS_KEY", storage.access.secret_access_key), ("BUCKET", storage.access.bucket),
+    ):  # fmt: skip
+        monkeypatch.setenv(f"LOYALTY_S3_{name}", value)
+    return storage
+
+
+@pytest.fixture(scope="session")
+def club_january():
+    """Fills a ledger with a month: a cap that bites, multipliers, a bonus by tier, spends, returns, debt, lapse, an adjustment."""
+
+    def fill(ledger, *more_orders: str):
+        ledger.start(
+            earn={
+                "daily_cap": 150,
+                "multiplier": [{"factor": "2", "skus": ["cake"]}, {"factor": "1.5", "from": "2026-01-10"}],
+                "bonus": [{"points": 7, "tiers": ["silver"]}],
+            },
+            tier=[{"code": "member", "enter_at": 0}, {"code": "silver", "enter_at": 110}],
+        )
+        ledger.orders(
+            "A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-02 10:00,tea,1,20.55", "A2,m1,2026-01-02 10:00,POST,1,5",
+            "A3,m1,2026-01-03 10:00,tea,-1,20.55", "A4,m1,2026-01-12 10:00,cake,3,9.99", "B1,m2,2026-01-20 10:00,tea,1,80",
+            "B2,m2,2026-01-20 11:00,cake,1,60", "C1,m3,2026-01-05 10:00,tea,1,50", "C2,m3,2026-01-07 10:00,tea,-1,50",
+            "C3,m3,2026-01-09 10:00,tea,1,30", *more_orders,
+        )  # fmt: skip
+        ledger.redemptions("R1,m1,2026-01-02 11:00,30", "R2,m3,2026-01-06 11:00,40", "R3,m2,2026-01-22 11:00,10")
+        ledger.cancellations("R3,2026-01-23 11:00")
+        ledger.close("2026-01-30")
+        ledger.rows(
+            "SELECT points.propose('adjustment', '{\"member_no\": \"m1\", \"points\": 7}', 'a goodwill gesture')"
+        )
+        ledger.rows("SELECT points.approve(1)", login="approver")
+        ledger.rows("SELECT points.adjust(1, '2026-01-31')", login="batch")
+        ledger.close("2026-01-31")
+        return ledger
+
+    return fill

@@ -6,25 +6,17 @@ import pytest
 
 from expectations.catalogue import CATALOGUE
 from tasks import check_docs, checks
-from tasks import ledger as steps
 
 
 @pytest.fixture
-def shop(ledger, monkeypatch, tmp_path):
+def shop(ledger, reached, tmp_path):
     """A closed ledger with one wallet that was changed, which the steps reach by their settings."""
-    for setting, login in (("", "loyalty_batch"), ("ADMIN_", ledger.url.username), ("AUDITOR_", "loyalty_auditor")):
-        url = ledger.url.set(username=login).render_as_string(hide_password=False)
-        monkeypatch.setenv(f"LOYALTY_{setting}DATABASE_URL", url)
-    monkeypatch.setenv("LOYALTY_HOME", str(tmp_path / "home"))
-    steps.engine.cache_clear()
     ledger.start()
     ledger.orders("A1,<b>m1,2026-01-03 10:00,tea,1,100")
     ledger.close("2026-01-04")
     ledger.rows("UPDATE points.wallet SET balance = balance + 1")
-    yield ledger
-    steps.engine().dispose()
-    steps.engine("auditor").dispose()
-    steps.engine.cache_clear()
+    with reached(ledger, tmp_path / "home"):
+        yield ledger
 
 
 @pytest.mark.usefixtures("shop")
@@ -45,15 +37,10 @@ def test_a_run_leaves_a_page_with_every_check_its_rows_and_query_and_what_the_en
 
 
 @pytest.mark.usefixtures("shop")
-def test_pages_are_stored_a_folder_a_run_and_on_call_finds_theirs_where_it_always_is(storage, monkeypatch):
-    for name, value in (
-        ("ENDPOINT_URL", storage.access.endpoint_url), ("ACCESS_KEY_ID", storage.access.access_key_id),
-        ("SECRET_ACCESS_KEY", storage.access.secret_access_key), ("BUCKET", storage.access.bucket),
-    ):  # fmt: skip
-        monkeypatch.setenv(f"LOYALTY_S3_{name}", value)
+def test_pages_are_stored_a_folder_a_run_and_on_call_finds_theirs_where_it_always_is(bucket):
     first, second = (check_docs.publish(checks.check(bare=True)) for _ in range(2))
 
-    folder = storage.folder / "reports" / "checks"
+    folder = bucket.folder / "reports" / "checks"
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html")) == [
         "2026-01-04/run-1/index.html", "2026-01-04/run-1/on-call.html",
         "2026-01-04/run-2/index.html", "2026-01-04/run-2/on-call.html", "on-call.html",
@@ -61,6 +48,6 @@ def test_pages_are_stored_a_folder_a_run_and_on_call_finds_theirs_where_it_alway
     assert len({*first, *second}) == 5
     assert not list(folder.rglob("validation.json"))  # that engine did not run
 
-    storage.stop()
+    bucket.stop()
     told = check_docs.publish_step.fn(checks.check(bare=True))
     assert "does not answer" in told["refused"]

@@ -19,39 +19,15 @@ from infra.backup_keys import public_text
 from infra.backup_refusals import KeysExist, KeysMissing
 from points_ledger.errors import MonthDeviates
 from tasks import evidence, month
-from tasks import ledger as steps
 
 ROOT = Path(__file__).parent.parent.parent
 VERIFIER = ROOT / "infra" / "verify_pack.py"
-CLUB = {
-    "earn": {
-        "daily_cap": 150,
-        "multiplier": [{"factor": "2", "skus": ["cake"]}, {"factor": "1.5", "from": "2026-01-10"}],
-        "bonus": [{"points": 7, "tiers": ["silver"]}],
-    },
-    "tier": [{"code": "member", "enter_at": 0}, {"code": "silver", "enter_at": 110}],
-}
 
 
 @pytest.fixture(scope="module")
-def books(clone):
+def books(clone, club_january):
     """Two closed months: a cap, multipliers, a bonus, spends, returns, debt, lapse, an adjustment, a cancelled redemption."""
-    ledger = clone()
-    ledger.start(**CLUB)
-    ledger.orders(
-        "A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-02 10:00,tea,1,20.55", "A2,m1,2026-01-02 10:00,POST,1,5",
-        "A3,m1,2026-01-03 10:00,tea,-1,20.55", "A4,m1,2026-01-12 10:00,cake,3,9.99", "B1,m2,2026-01-20 10:00,tea,1,80",
-        "B2,m2,2026-01-20 11:00,cake,1,60", "C1,m3,2026-01-05 10:00,tea,1,50", "C2,m3,2026-01-07 10:00,tea,-1,50",
-        "C3,m3,2026-01-09 10:00,tea,1,30", "积1,会员,2026-01-09 10:00,茶,1,30",
-        "N1,never,2026-01-05 10:00,tea,1,0.4",
-    )  # fmt: skip
-    ledger.redemptions("R1,m1,2026-01-02 11:00,30", "R2,m3,2026-01-06 11:00,40", "R3,m2,2026-01-22 11:00,10")
-    ledger.cancellations("R3,2026-01-23 11:00")
-    ledger.close("2026-01-30")
-    ledger.rows("SELECT points.propose('adjustment', '{\"member_no\": \"m1\", \"points\": 7}', 'a goodwill gesture')")
-    ledger.rows("SELECT points.approve(1)", login="approver")
-    ledger.rows("SELECT points.adjust(1, '2026-01-31')", login="batch")
-    ledger.close("2026-01-31")
+    ledger = club_january(clone(), "积1,会员,2026-01-09 10:00,茶,1,30", "N1,never,2026-01-05 10:00,tea,1,0.4")
     ledger.orders(
         "L1,m3,2026-01-08 09:00,tea,2,70", "L3,m1,2026-01-04 12:00,tea,-1,50", "D1,m1,2026-02-01 10:00,tea,1,10",
         "D2,m2,2026-02-09 10:00,cake,-1,60", "E1,m4,2026-02-01 10:00,tea,1,10",
@@ -63,24 +39,12 @@ def books(clone):
 
 
 @pytest.fixture
-def own(books, copied, tmp_path, monkeypatch):
+def own(books, copied, reached, tmp_path):
     """A copy of the books that the steps reach by their settings, with a key that signs."""
     ledger = copied(books)
-    for setting, login in (("", "loyalty_batch"), ("ADMIN_", ledger.url.username), ("AUDITOR_", "loyalty_auditor")):
-        url = ledger.url.set(username=login).render_as_string(hide_password=False)
-        monkeypatch.setenv(f"LOYALTY_{setting}DATABASE_URL", url)
-    monkeypatch.setenv("LOYALTY_HOME", str(tmp_path / "home"))
-    steps.engine.cache_clear()
-    evidence.generate_keys()
-    yield ledger
-    forget()
-
-
-def forget():
-    """Close what the steps keep open: a database that is copied has no connections."""
-    for engine in (steps.engine(), steps.engine("auditor")):
-        engine.dispose()
-    steps.engine.cache_clear()
+    with reached(ledger, tmp_path / "home"):
+        evidence.generate_keys()
+        yield ledger
 
 
 def unguarded(ledger):
@@ -286,19 +250,12 @@ def forged(pack, change, key=None):
 
 
 @pytest.fixture(scope="module")
-def january(books, tmp_path_factory):
+def january(books, reached, tmp_path_factory):
     """The pack of January, and the key that signed it."""
     folder = tmp_path_factory.mktemp("january")
-    with pytest.MonkeyPatch.context() as patch:
-        for setting, login in (("", "loyalty_batch"), ("AUDITOR_", "loyalty_auditor")):
-            url = books.url.set(username=login).render_as_string(hide_password=False)
-            patch.setenv(f"LOYALTY_{setting}DATABASE_URL", url)
-        patch.setenv("LOYALTY_HOME", str(folder))
-        steps.engine.cache_clear()
+    with reached(books, folder):
         evidence.generate_keys()
-        made = evidence.pack("2026-01", folder / "pack.zip").path, evidence.keys()
-        forget()
-    return made
+        return evidence.pack("2026-01", folder / "pack.zip").path, evidence.keys()
 
 
 @pytest.mark.parametrize("what", FORGED)
@@ -406,18 +363,13 @@ def test_a_pack_cut_short_leaves_nothing_that_looks_like_one(tmp_path):
 
 
 @pytest.mark.usefixtures("own")
-def test_a_month_is_stored_with_its_pack_before_and_after_the_signature(storage, monkeypatch):
-    for name, value in (
-        ("ENDPOINT_URL", storage.access.endpoint_url), ("ACCESS_KEY_ID", storage.access.access_key_id),
-        ("SECRET_ACCESS_KEY", storage.access.secret_access_key), ("BUCKET", storage.access.bucket),
-    ):  # fmt: skip
-        monkeypatch.setenv(f"LOYALTY_S3_{name}", value)
+def test_a_month_is_stored_with_its_pack_before_and_after_the_signature(bucket):
     made, _ = month.close("2026-01")
     evidence.publish("2026-01")
     month.sign("2026-01")
     packed, stored = evidence.publish("2026-01")
 
-    folder = storage.folder / "reports" / "months" / "2026-01" / made.sha256[:16]
+    folder = bucket.folder / "reports" / "months" / "2026-01" / made.sha256[:16]
     assert {path.name for path in folder.iterdir()} == {
         "report.json", "report.html", "report.pdf", "report.xlsx", "report.csv", "journal.csv", "evidence.zip", "evidence-signed.zip",
     }  # fmt: skip
