@@ -19,6 +19,8 @@ BATCH: Final = 5000  # contacts that are sealed and stored in one statement
 Channel = Literal["email", "sms"]
 Cause = Literal["hard_bounce", "complaint", "operator", "lifted"]
 Source = Literal["unsubscribe", "operator", "complaint"]
+ConsentClass = Literal["service", "marketing"]  # the others need none
+ConsentChannel = Literal["email", "sms", "any"]
 
 
 @dataclass(frozen=True)
@@ -147,17 +149,23 @@ def agree(
     connection: Connection,
     *,
     member_id: int,
-    class_: Literal["service", "marketing"],
-    channel: Literal["email", "sms", "any"],
+    class_: ConsentClass,
+    channel: ConsentChannel,
     is_granted: bool,
     source: Source,
     moment: dt.datetime,
-) -> None:
-    """Record what a member agreed to, or no longer agrees to. The newest word counts."""
-    connection.execute(
+) -> bool:
+    """Record what a member agreed to, or no longer agrees to; the newest word counts. Return whether it is another one.
+
+    Safe to repeat: a member's newest word on a class is not recorded twice in a row.
+    """
+    recorded = connection.execute(
         text(
             "INSERT INTO points.consent (member_id, class, channel, granted, source, moment)"
-            " VALUES (:member_id, :class, :channel, :granted, :source, :moment)"
+            " SELECT :member_id, :class, :channel, :granted, :source, :moment WHERE NOT EXISTS (SELECT FROM ("
+            " SELECT c.channel, c.granted, c.source FROM points.consent c WHERE c.member_id = :member_id AND c.class = :class"
+            " ORDER BY c.consent_no DESC LIMIT 1) AS newest WHERE newest.channel = :channel AND newest.granted = :granted"
+            " AND newest.source = :source) RETURNING consent_no"
         ),
         {
             "member_id": member_id,
@@ -168,6 +176,7 @@ def agree(
             "moment": moment,
         },
     )
+    return recorded.one_or_none() is not None
 
 
 def suppress(connection: Connection, mark: bytes, channel: Channel, cause: Cause, *, moment: dt.datetime) -> None:

@@ -12,13 +12,27 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from points_ledger import contacts
-from points_ledger.errors import InvalidRequest
+from points_ledger.errors import InvalidRequest, UnknownMember
 from points_ledger.feeds import Reading, Total
 from points_ledger.policy import Policy
 from points_ledger.queries import statement
 
 SEALED: Final = ("name", "email", "phone")  # a file with one of these columns says all that is known of its members
 MARKED: Final = ("contact", "email", "phone")
+
+
+def member_id(connection: Connection, member_no: str) -> int:
+    """The id of a member.
+
+    Raises:
+        UnknownMember: nobody has that number.
+    """
+    found = connection.execute(
+        text("SELECT member_id FROM points.member WHERE member_no = :no"), {"no": member_no}
+    ).scalar_one_or_none()
+    if found is None:
+        raise UnknownMember(f"member {member_no} is not known")
+    return int(found)
 
 
 def accept(connection: Connection, reading: Reading, policy: Policy, file_id: int) -> list[Total]:

@@ -1,4 +1,4 @@
-"""Steps around contact data: where its keys are, their rotation, and the erasure of a member."""
+"""Steps around contact data: where its keys are, their rotation, what members consent to, and the erasure of a member."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from infra.backup_refusals import BackupRefused
 from infra.contact_cipher import ContactKeysRefused, MasterKeys
 from infra.contact_keys import ContactKeys
 from infra.settings import settings
-from points_ledger import contacts
-from points_ledger.contacts import ErasurePlan
+from points_ledger import contacts, members
+from points_ledger.contacts import ConsentChannel, ConsentClass, ErasurePlan, Source
 from points_ledger.errors import translated
 from tasks import backup, ledger
 
@@ -95,6 +95,28 @@ def rotate(progress: Callable[[int], None] = lambda _: None) -> tuple[str, int]:
             return master.newest, done
         done += count
         progress(count)
+
+
+def consent(
+    member_no: str,
+    class_: ConsentClass,
+    channel: ConsentChannel,
+    *,
+    is_granted: bool,
+    source: Source,
+    moment: dt.datetime,
+) -> bool:
+    """Record what a member said of a class of notices; return whether it is another word than their newest.
+
+    Raises:
+        UnknownMember: nobody has that number.
+    """
+    ledger.policy()
+    with translated(), ledger.engine().begin() as connection:
+        return contacts.agree(
+            connection, member_id=members.member_id(connection, member_no), class_=class_, channel=channel,
+            is_granted=is_granted, source=source, moment=moment,
+        )  # fmt: skip
 
 
 def plan_erasure(member_no: str) -> ErasurePlan:

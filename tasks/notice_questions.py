@@ -18,10 +18,10 @@ from notifications.preview import preview_page
 from notifications.rendering import Rendered
 from notifications.samples import samples
 from points_ledger import contacts as ledger_contacts
-from points_ledger import dispatch, outbox
+from points_ledger import dispatch, members, outbox
 from points_ledger import notices as due
 from points_ledger.contacts import Cause, Channel, MemberKey
-from points_ledger.errors import InvalidRequest, UnknownMember, translated
+from points_ledger.errors import InvalidRequest, translated
 from tasks import contacts, ledger, notices
 
 DAY = dt.timedelta(days=1)
@@ -66,7 +66,7 @@ def told(member_no: str) -> list[dict[str, Any]]:
     """
     ledger.policy()
     with ledger.engine().connect() as connection:
-        _member_id(connection, member_no)
+        members.member_id(connection, member_no)
         return [asdict(row) for row in outbox.told(connection, member_no)]
 
 
@@ -131,7 +131,7 @@ def suppress(member_no: str, channel: Channel, cause: Cause, now: dt.datetime) -
     """
     ledger.policy()
     with translated(), ledger.engine().begin() as connection:
-        member_id = _member_id(connection, member_no)
+        member_id = members.member_id(connection, member_no)
         column = "email_mark" if channel == "email" else "phone_mark"
         row = connection.execute(
             text("SELECT email_mark, phone_mark FROM points.contact WHERE member_id = :id"), {"id": member_id}
@@ -160,7 +160,7 @@ def _rendered(
 def _of_member(kind: str, member_no: str) -> tuple[Mapping[str, Any] | None, str, str | None]:
     keys = contacts.keys().master
     with ledger.engine().connect() as connection:
-        member_id = _member_id(connection, member_no)
+        member_id = members.member_id(connection, member_no)
         row = connection.execute(
             text(
                 "SELECT m.locale, c.key_wrapped, c.key_id, c.sealed, (SELECT n.facts FROM points.notice n"
@@ -174,12 +174,3 @@ def _of_member(kind: str, member_no: str) -> tuple[Mapping[str, Any] | None, str
         secret = keys.unwrap(member_id, MemberKey(bytes(row.key_wrapped), row.key_id))
         name = open_contact(secret, member_id, bytes(row.sealed)).name
     return row.facts, name, row.locale
-
-
-def _member_id(connection: Any, member_no: str) -> int:
-    found = connection.execute(
-        text("SELECT member_id FROM points.member WHERE member_no = :no"), {"no": member_no}
-    ).scalar_one_or_none()
-    if found is None:
-        raise UnknownMember(f"member {member_no} is not known")
-    return int(found)

@@ -6,6 +6,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from flows.commands.contacts import contacts
 from flows.commands.notices import notices
 from tasks import notice_step
 from tasks import notices as steps
@@ -100,6 +101,44 @@ def test_an_address_is_suppressed_by_member_and_lifted(world, mailbox):
     assert steps.send(world.moment).counts.accepted == 1
     assert run("suppress", "A", "--channel", "sms").exit_code == 2
     assert mailbox.accepted.total() == 1
+
+
+def consent(*arguments):
+    return CliRunner().invoke(contacts, ("consent", *arguments), catch_exceptions=False)
+
+
+def test_what_a_member_says_to_a_person_is_recorded_once_and_decides_about_what_waits(world):
+    def result():
+        world.tell("A", class_="marketing")
+        steps.send(world.moment + dt.timedelta(minutes=1))
+        return world.results()[-1][1]
+
+    assert result() == "suppressed"
+    assert consent("A", "--class", "marketing", "--given").stdout == (
+        "Member A agrees to marketing notices by any channel.\n"
+    )
+    assert result() == "accepted"
+    assert (
+        consent("A", "--class", "marketing", "--withdrawn", "--channel", "email", "--source", "complaint").exit_code
+        == 0
+    )
+    assert (
+        "as recorded before"
+        in consent("A", "--class", "marketing", "--withdrawn", "--channel", "email", "--source", "complaint").stdout
+    )
+    assert result() == "suppressed"
+    assert "as recorded before" not in consent("A", "--class", "marketing", "--given").stdout  # it was not the newest
+    assert result() == "accepted"
+    assert consent("nobody", "--class", "marketing", "--given").exit_code == 2
+    assert consent("A", "--class", "marketing").exit_code == 2
+    assert consent("A", "--class", "legal", "--withdrawn").exit_code == 2
+
+    said = "SELECT class, channel, granted, source, actor FROM points.consent ORDER BY consent_no"
+    assert [tuple(row) for row in world.ledger.rows(said)] == [
+        ("marketing", "any", True, "operator", "loyalty_batch"),
+        ("marketing", "email", False, "complaint", "loyalty_batch"),
+        ("marketing", "any", True, "operator", "loyalty_batch"),
+    ]
 
 
 def test_a_night_closes_though_its_notices_do_not_go_out_and_says_so(world, mailbox, in_this_process):
