@@ -9,13 +9,15 @@ import datetime as dt
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
 from points_ledger import notices
 from points_ledger.queries import statement
 from points_ledger.slices import CHUNK, work_off
+
+CLEARED: Final = ("clear", "unannounced")  # the fates of due lots that lapse
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
-from points_ledger.expiry import plan
+from points_ledger.expiry import CLEARED, classified
 from points_ledger.policy import Policy, policy_on
 from points_ledger.queries import statement
+
+NONE: Final = {"lots": 0, "points": 0}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def waiting(connection: Connection) -> list[dict[str, Any]]:
 
 
 def preview(connection: Connection, dates: list[dt.date]) -> list[dict[str, Any]]:
-    """What closing these dates would post and take, from what is known now.
+    """What closing these dates would post, take and defer, from what is known now. ``deferred``: lots and points by why.
 
     Events of earlier dates in the list change what later ones take, so only the first date's plan is exact in its
     lots; the others are what lapses of the lots that are open today.
@@ -70,9 +72,15 @@ def preview(connection: Connection, dates: list[dt.date]) -> list[dict[str, Any]
         day = max(row["effective_on"], dates[0]) if dates else row["effective_on"]
         counts = events.setdefault(day, {})
         counts[row["feed"]] = counts.get(row["feed"], 0) + row["events"]
-    nights, before = [], (0, 0)
+    nights: list[dict[str, Any]] = []
+    before: dict[str, dict[str, int]] = {}
     for date in dates:
-        due = plan(connection, closed=date)
+        due = classified(connection, closed=date)  # of this date and of those before it
+        added = {
+            fate: {part: due.get(fate, NONE)[part] - before.get(fate, NONE)[part] for part in NONE}
+            for fate in (*due, *(before.keys() - due.keys()))
+        }
+        lapsing = [added.get(fate, NONE) for fate in CLEARED]
         nights.append(
             {
                 "business_date": date,
@@ -80,9 +88,10 @@ def preview(connection: Connection, dates: list[dt.date]) -> list[dict[str, Any]
                     feed: events.get(date, {}).get(feed, 0)
                     for feed in ("orders", "activities", "returns", "cancellations", "redemptions")
                 },
-                "lots_lapsing": due.lots - before[0],
-                "points_lapsing": due.points - before[1],
+                "lots_lapsing": sum(counts["lots"] for counts in lapsing),
+                "points_lapsing": sum(counts["points"] for counts in lapsing),
+                "deferred": {why: counts for why, counts in added.items() if why not in CLEARED and counts["lots"] > 0},
             }
         )
-        before = (due.lots, due.points)
+        before = due
     return nights

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import sys
+from typing import Any
 
 import click
 from rich.console import Console
@@ -22,7 +23,7 @@ Examples:
 """
 )
 @click.option("--through", type=DAY, help="The last date to close; default: yesterday in the programme's zone.")
-@click.option("--dry-run", is_flag=True, help="Show what would be posted and taken, change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be posted, taken and deferred, change nothing.")
 @click.option(
     "--accept-plan",
     type=int,
@@ -93,7 +94,7 @@ def close(through: dt.date | None, *, dry_run: bool, accept_plan: int | None, ma
         sys.exit(1)
 
 
-def _show_preview(nights: list[dict[str, object]], *, machine: bool) -> None:
+def _show_preview(nights: list[dict[str, Any]], *, machine: bool) -> None:
     if machine:
         click.echo(as_json(nights))
         return
@@ -104,8 +105,15 @@ def _show_preview(nights: list[dict[str, object]], *, machine: bool) -> None:
         "date", "orders", "activities", "returns", "cancellations", "redemptions", "lots lapsing", "points lapsing"
     )
     for night in nights:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in night.values()))
+        figures = (value for name, value in night.items() if name != "deferred")
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in figures))
     Console().print(table)
+    for night in nights:
+        for why, counts in night["deferred"].items():
+            click.echo(
+                f"{night['business_date']}: {counts['points']:,} points of {counts['lots']:,} lots would be deferred, not lapse: "
+                f"{why.replace('_', ' ')}."
+            )
     click.echo(
         "Nothing was changed. Lots lapsing are counted from the lots that are open now, before these nights' own events."
     )

@@ -1,12 +1,15 @@
 """No notice, no expiry: what lapses had its notice accepted in time, and what has none gets a later day and a record of why."""
 
 import datetime as dt
+import json
 import random
 from zoneinfo import ZoneInfo
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy.exc import DBAPIError
 
+from flows.commands.night import close
 from infra.contact_cipher import MasterKeys, new_key
 from notifications.month_document import blocks
 from points_ledger import errors, expiry, month, notices, outbox, simulation_state, undo, verification
@@ -177,7 +180,7 @@ def test_deferred_points_are_spent_in_the_order_of_their_new_day_and_count_as_av
     proved(ledger)
 
 
-def test_members_whom_nothing_reaches_follow_the_rule_of_the_programme(ledger):
+def test_members_whom_nothing_reaches_follow_the_rule_of_the_programme(ledger, reached, tmp_path):
     ledger.start(expiry=GATED | {"notice": {**GATED["notice"], "unreachable": "expire"}}, notices=NOTICES)
     ledger.members("nobody")
     enrol(ledger, "out", "m1")
@@ -197,6 +200,14 @@ def test_members_whom_nothing_reaches_follow_the_rule_of_the_programme(ledger):
     assert listed == [("nobody", 100, "no contact data"), ("out", 100, "opted out")]
     assert fates == {"no_notice": {"lots": 1, "points": 100}, "unannounced": {"lots": 2, "points": 200}}
     assert (plan.members, plan.points) == (2, 200)
+    with reached(ledger, tmp_path):
+        shown = CliRunner().invoke(close, ["--through", "2026-02-02", "--dry-run"], catch_exceptions=False)
+        planned = CliRunner().invoke(close, ["--through", "2026-02-02", "--dry-run", "--json"], catch_exceptions=False)
+    assert [(n["lots_lapsing"], n["points_lapsing"], n["deferred"]) for n in json.loads(planned.stdout)] == [
+        (2, 200, {"no_notice": {"lots": 1, "points": 100}}), (0, 0, {}),
+    ]  # fmt: skip
+    deferred = [line for line in shown.stdout.splitlines() if "deferred" in line]
+    assert deferred == ["2026-02-01: 100 points of 1 lots would be deferred, not lapse: no notice."]
     [result] = ledger.close("2026-02-01")
     assert result.totals["expired_points"] == 200
     assert result.totals["without_notice"]["unannounced"] == {"members": 2, "lots": 2, "points": 200}

@@ -206,7 +206,7 @@ def test_a_preview_says_what_would_happen_and_changes_nothing(ledger):
 
     assert shown[0] == {
         "business_date": dt.date(2026, 1, 2), "orders": 2, "activities": 0, "returns": 1, "cancellations": 0, "redemptions": 0,
-        "lots_lapsing": 0, "points_lapsing": 0,
+        "lots_lapsing": 0, "points_lapsing": 0, "deferred": {},
     }  # fmt: skip
     assert (shown[-1]["lots_lapsing"], shown[-1]["points_lapsing"]) == (1, 100)
     after = [
