@@ -61,11 +61,6 @@ class Cohort:
         return deferred - recognised(deferred, used=self.used, expected=self.use_in_all)
 
 
-def deferred_part(price: Decimal, *, goods: Decimal, points: Decimal) -> Fraction:
-    """The part of a price that is deferred for points: by stand-alone selling prices (IFRS 15.74)."""
-    return Fraction(price) * Fraction(points) / (Fraction(goods) + Fraction(points))
-
-
 def recognised(deferred: Fraction, *, used: Fraction | int, expected: Fraction | int) -> Fraction:
     """What of a deferred amount is revenue by now: used points as a share of those expected to be used in all."""
     return deferred * min(Fraction(1), Fraction(used) / Fraction(expected)) if expected > 0 else Fraction(0)

@@ -10,8 +10,8 @@ from points_ledger.breakage import Moved
 from points_ledger.month_liability import liability
 
 
-def test_the_price_is_split_as_in_example_52_of_ifrs_15():
-    deferred = breakage.deferred_part(Decimal(100_000), goods=Decimal(100_000), points=Decimal(9_500))
+def test_points_are_recognised_as_in_example_52_of_ifrs_15():
+    deferred = Fraction(100_000 * 9_500, 100_000 + 9_500)  # of a price of 100,000, by stand-alone selling prices
     first = breakage.recognised(deferred, used=4_500, expected=9_500)
     second = breakage.recognised(deferred, used=8_500, expected=9_700)
 
