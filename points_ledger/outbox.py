@@ -113,7 +113,8 @@ def claim(
 ) -> list[Claimed]:
     """Lease due notices to ``owner``; none: nothing is due. Commit before sending.
 
-    What is stale, suppressed or has no address gets its result here. A notice of a worker whose lease ran out is taken over.
+    What is stale, suppressed or has no address gets its result here; what came into the quiet hours waits for their end. A
+    notice of a worker whose lease ran out is taken over.
 
     Raises:
         sqlalchemy.exc.DBAPIError: PL070 (``NoticesHeld``), the database was restored or copied.

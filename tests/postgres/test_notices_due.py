@@ -263,6 +263,15 @@ def test_a_tier_is_told_with_its_decision_and_a_risk_thirty_days_before_it_is_to
         ("tier_at_risk:m1:silver:2026-12-31:email",
          {"tier": "silver", "missing": "60", "metric": "points_earned", "deadline": "2026-12-31"})
     ]  # fmt: skip
+    evening, morning = (dt.datetime(2026, 12, n, 12, tzinfo=dt.UTC) for n in (1, 2))
+    with ledger.engine().connect() as connection:  # rolled back
+        assert [n.kind for n in outbox.claim(connection, owner="w", moment=evening, limit=9, channel="email")] == [
+            "tier_at_risk"
+        ]
+    ledger.rows("UPDATE points.member_tier SET review_on = '2027-12-31' WHERE member_id = 1")  # the tier is safe
+    assert send(ledger, morning) == []
+    assert became(ledger)[-1] == ("stale", "nothing of it is so any more")
+    ledger.rows("UPDATE points.member_tier SET review_on = '2026-12-31' WHERE member_id = 1")
     tiers.review(ledger.engine(), day=day("2026-12-31"), run_id=None)
     assert written(ledger, "member_no", "facts ->> 'from_tier'", "facts ->> 'to_tier'", kind="tier_downgraded") == [
         ("m1", "silver", "basic")
@@ -474,20 +483,17 @@ def test_the_end_of_quiet_hours_over_a_change_of_the_clock(ledger, moment, zone,
 # Digests and the stale guard -------------------------------------------------------------------------------------------
 
 
-def send(ledger, moment):
+def send(ledger, moment, channel="email"):
     with ledger.engine().begin() as connection:
-        claimed = outbox.claim(connection, owner="w", moment=moment, limit=1000, channel="email")
-        verdicts = {
-            row.notice_id: (row.verdict, row.facts, row.again)
-            for row in connection.execute(
-                text("SELECT * FROM points.still_true(CAST(:ids AS bigint []), :moment)"),
-                {"ids": [n.notice_id for n in claimed], "moment": moment},
-            )
-        }
+        claimed = outbox.claim(connection, owner="w", moment=moment, limit=1000, channel=channel)
         if claimed:
             rows = [Finished(n.notice_id, "accepted", "sink") for n in claimed]
             outbox.finish(connection, owner="w", token=claimed[0].token, moment=moment, rows=rows)
-    return [(n, *verdicts[n.notice_id]) for n in claimed]
+    return claimed
+
+
+def became(ledger):
+    return [tuple(row) for row in ledger.rows("SELECT result, detail FROM points.notice_result ORDER BY notice_id")]
 
 
 def test_several_service_notices_of_a_day_go_out_as_one_digest(ledger):
@@ -524,33 +530,66 @@ def test_what_was_spent_since_is_not_announced_and_what_was_spent_in_part_by_wha
     ledger.close("2026-01-17")
     for no, points in (("all", 100), ("some", 60)):
         ledger.rows("SELECT points.spend(:no, :points, '2026-01-18', 'till', :no)", login="api", no=no, points=points)
-    ids = [row[0] for row in ledger.rows("SELECT notice_id FROM points.notice ORDER BY member_id")]
     moment = dt.datetime(2026, 1, 18, 9, tzinfo=dt.UTC)
-    answers = ledger.rows(
-        "SELECT * FROM points.still_true(:ids, :moment) ORDER BY 1", login="batch", ids=ids, moment=moment
-    )
-    assert [(row.verdict, (row.facts or {}).get("points")) for row in answers] == [
-        ("stale", None),
-        ("send", 100),
-        ("send", 40),
-    ]
-    assert answers[2].facts["value"] == "0.40"
-    assert answers[2].facts["lots"] == [{"points": 40, "expires_on": "2026-02-01"}]
-    assert [n.facts["points"] for n, *_ in send(ledger, moment)] == [100, 40]
-    assert ledger.rows("SELECT result, count(*) FROM points.notice_result GROUP BY 1 ORDER BY 1") == [
-        ("accepted", 2),
-        ("stale", 1),
-    ]
+    untouched, spent_in_part = send(ledger, moment)
+    assert [n.facts["points"] for n in (untouched, spent_in_part)] == [100, 40]
+    assert spent_in_part.facts["value"] == "0.40"
+    assert spent_in_part.facts["lots"] == [{"points": 40, "expires_on": "2026-02-01"}]
+    assert sorted(became(ledger), key=str) == [
+        ("accepted", None), ("accepted", None), ("stale", "nothing of it is so any more"),
+    ]  # fmt: skip
 
 
 def test_advertising_waits_when_the_quiet_hours_have_begun_and_is_stale_when_the_member_is_back(ledger):
     win_back(ledger)
     ledger.close("2026-03-01")
-    [evening] = send(ledger, dt.datetime(2026, 3, 2, 21, tzinfo=dt.UTC))
-    assert (evening[1], evening[3]) == ("wait", dt.datetime(2026, 3, 3, 9, tzinfo=dt.UTC))
+    assert send(ledger, dt.datetime(2026, 3, 2, 21, tzinfo=dt.UTC)) == []
+    [waits] = ledger.rows("SELECT not_before, attempts, lease_owner FROM points.notice_queue")
+    assert tuple(waits) == (dt.datetime(2026, 3, 3, 9, tzinfo=dt.UTC), 0, None)
+    assert became(ledger) == []
     ledger.orders("B1,m1,2026-03-02 10:00,tea,1,9")
     ledger.close("2026-03-02")
-    [row] = ledger.rows(
-        "SELECT verdict FROM points.still_true(:ids, '2026-03-03 12:00+00')", ids=[evening[0].notice_id]
+    assert send(ledger, dt.datetime(2026, 3, 3, 12, tzinfo=dt.UTC)) == []
+    assert became(ledger) == [("stale", "the member is back")]
+
+
+def test_advertising_of_a_member_who_stayed_away_goes_out_when_the_quiet_hours_have_ended(ledger):
+    win_back(ledger)
+    ledger.close("2026-03-01")
+    assert send(ledger, dt.datetime(2026, 3, 2, 21, tzinfo=dt.UTC)) == []
+    assert [n.attempt for n in send(ledger, dt.datetime(2026, 3, 3, 9, tzinfo=dt.UTC))] == [1]
+
+
+def test_what_is_too_late_does_not_wait_for_the_end_of_the_quiet_hours(ledger):
+    win_back(ledger)
+    ledger.close("2026-03-01")
+    assert send(ledger, dt.datetime(2026, 4, 2, 21, tzinfo=dt.UTC)) == []
+    assert became(ledger) == [("stale", "too late")]
+
+
+@pytest.mark.parametrize(("quiet", "goes"), [(("20:00", "12:00"), False), (("20:00", "09:00"), True)])
+def test_an_sms_that_was_lost_is_not_sent_again_in_the_quiet_hours(ledger, quiet, goes):
+    ledger.start(
+        expiry=FIXED,
+        notices={
+            **FIELDS,
+            "kinds": ["points_expiring"],
+            "channels": ["sms"],
+            "sms_signature": "Club",
+            "quiet_hours": list(quiet),
+        },
     )
-    assert row[0] == "stale"
+    ledger.take("members", "member_no,phone", "m1,+4989123456", contact_key=MARKS, seal=KEYS.seal)
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
+    ledger.close("2026-01-17")
+    noon = dt.datetime(2026, 1, 18, 12, tzinfo=dt.UTC)
+    with ledger.engine().begin() as connection:
+        [lost] = outbox.claim(connection, owner="w", moment=noon, limit=9, channel="sms")
+    ledger.rows("UPDATE points.notice_queue SET lease_until = now() - interval '1 day'")
+    morning = dt.datetime(2026, 1, 19, 10, tzinfo=dt.UTC)
+    assert [n.attempt for n in send(ledger, morning, "sms")] == ([2] if goes else [])
+    assert became(ledger)[0] == ("retry", "the lease ran out")
+    if not goes:
+        [waits] = ledger.rows("SELECT not_before, attempts, lease_owner FROM points.notice_queue")
+        assert tuple(waits) == (noon + dt.timedelta(days=1), lost.attempt, None)
+        assert [n.attempt for n in send(ledger, noon + dt.timedelta(days=1), "sms")] == [2]

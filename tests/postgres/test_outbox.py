@@ -431,7 +431,7 @@ def test_a_warning_about_points_that_are_gone_is_stale_and_about_fewer_points_sa
 
 
 def test_a_digest_leaves_out_the_parts_that_are_no_longer_so(club):
-    digest = '{"parts": [{"kind": "points_expiring", "facts": EXPIRING}, {"kind": "tier_at_risk", "facts": {"tier": "gold"}}]}'
+    digest = '{"parts": [{"kind": "points_expiring", "facts": EXPIRING}, {"kind": "tier_upgraded", "facts": {"to_tier": "gold"}}]}'
     write(club, "m1", kind="digest", class_="service", facts=digest.replace("EXPIRING", expiring()))
     write(
         club,
@@ -443,7 +443,7 @@ def test_a_digest_leaves_out_the_parts_that_are_no_longer_so(club):
     for member in ("m1", "m2"):
         club.rows(f"SELECT points.spend('{member}', 100, '2026-01-02', 'till', 'T')", login="api")
     [left] = claim(club)
-    assert left.facts == {"parts": [{"kind": "tier_at_risk", "facts": {"tier": "gold"}}]}
+    assert left.facts == {"parts": [{"kind": "tier_upgraded", "facts": {"to_tier": "gold"}}]}
     assert [row[2] for row in results(club)] == ["stale"]
 
 

@@ -1,5 +1,5 @@
 -- Writing notices into the outbox, in the transaction that causes them. What is due is found by the statements notice_*.sql; here
--- it gets its channel and its hour, once. And what the dispatcher asks of a notice just before it sends it.
+-- it gets its channel and its hour, once.
 
 create type due_notice as (
     member_id bigint, kind text, class text, dedupe_key text, facts jsonb, not_before timestamptz, valid_until timestamptz
@@ -126,46 +126,7 @@ begin
     from wallet w where w.member_id = member;
 end $$;
 
--- What the dispatcher asks right after it has claimed notices, before it sends them: whether each is still so.
---
---   verdict   what the dispatcher does
---   send      sends `facts` (what is so now: points spent meanwhile are left out), and keeps these facts with the proof
---   stale     finishes it as stale: the points are spent, the tier is safe or gone, the member is back, it is too late
---   wait      lets it go until `again`: the quiet hours of the member have begun since it was written
---
--- Recomputed: points_expiring, win_back, tier_at_risk, and the parts of a digest. The others are about what happened and stay.
--- Parameters: ids (notices), moment (the wall's, or the replay's). Locks: none. Idempotence: a read.
-create function still_true(ids bigint [], moment timestamptz)
-returns table (notice_id bigint, verdict text, facts jsonb, again timestamptz) language plpgsql stable security definer
-set search_path = pg_catalog, points, pg_temp as $$
-#variable_conflict use_column
-begin
-    return query
-    select x.notice_id,
-        case when x.valid_until <= moment or x.now_facts is null or x.is_over then 'stale' when x.later > moment then 'wait' else 'send' end,
-        x.now_facts, case when x.later > moment then x.later end
-    from (
-        select n.notice_id, n.valid_until, facts_now(n.member_id, n.kind, n.facts, (moment at time zone p.time_zone)::date) as now_facts,
-            case when n.channel = 'sms' or n.class = 'marketing'
-                then after_quiet(moment, known_zone(m.time_zone, p.time_zone), p.quiet_from, p.quiet_to) else moment end as later,
-            case n.kind
-                when 'tier_at_risk' then not exists (
-                    select from member_tier t
-                    where t.member_id = n.member_id and t.tier = n.facts ->> 'tier' and t.review_on = (n.facts ->> 'deadline')::date)
-                when 'win_back' then exists (
-                    select from entry e
-                    where e.member_id = n.member_id and e.kind in ('earn', 'spend') and e.source <> 'undo' and e.book_date > n.business_date)
-                else false
-            end as is_over
-        from notice n
-        inner join member m on m.member_id = n.member_id
-        inner join notice_policy p on p.version = version_on((moment at time zone 'UTC')::date)
-        where n.notice_id = any(ids)
-    ) as x;
-end $$;
-
 revoke execute on function begins(date, text), known_zone(text, text), after_quiet(timestamptz, text, time, time),
-    enqueue_notices(due_notice [], date), gather_digests(date), tell_adjustment(bigint, bigint, bigint, date, date),
-    still_true(bigint [], timestamptz) from public;
+    enqueue_notices(due_notice [], date), gather_digests(date), tell_adjustment(bigint, bigint, bigint, date, date) from public;
 grant execute on function begins(date, text), known_zone(text, text), after_quiet(timestamptz, text, time, time),
-    enqueue_notices(due_notice [], date), gather_digests(date), still_true(bigint [], timestamptz) to loyalty_batch;
+    enqueue_notices(due_notice [], date), gather_digests(date) to loyalty_batch;

@@ -159,7 +159,8 @@ end $$;
 
 -- Claim, send, finish -------------------------------------------------------------------------------------------------
 
--- What a notice says, as of now: the points of a warning that are still there. Null when nothing of it is so any more.
+-- What a notice says, as of now: the points of a warning that are still there. Null when nothing of it is so any more: the points
+-- are gone, or the tier is safe or lost.
 create function facts_now(member bigint, kind text, facts jsonb, day date) returns jsonb language plpgsql stable
 set search_path = pg_catalog, points, pg_temp as $$
 declare
@@ -173,6 +174,12 @@ begin
             from jsonb_array_elements(facts_now.facts -> 'parts') with ordinality as listed (part, n)) as p
         where p.facts is not null;
         return case when lots is not null then jsonb_set(facts, '{parts}', lots) end;
+    end if;
+    if kind = 'tier_at_risk' then
+        return case when exists (
+            select from member_tier t
+            where t.member_id = member and t.tier = facts_now.facts ->> 'tier' and t.review_on = (facts_now.facts ->> 'deadline')::date
+        ) then facts end;
     end if;
     if kind not in ('points_expiring', 'win_back') then return facts; end if;
     select sum(d.points), jsonb_agg(jsonb_build_object('points', d.points, 'expires_on', d.last_day) order by d.last_day)
@@ -224,7 +231,7 @@ set search_path = pg_catalog, points, pg_temp as $$
 $$;
 
 -- Leases up to `n` due notices of a channel to `owner`, and returns them, as of now and with the contact to open. What may not go
--- out any more gets its result instead, and the next are looked at. A lease that ran out is taken over: had its worker begun to
+-- out any more gets its result instead, what came into the quiet hours of its member waits for their end, and the next are looked at. A lease that ran out is taken over: had its worker begun to
 -- send, that attempt is `uncertain`, and only transaction and legal notices are tried again. Leases are counted by the clock.
 create function claim_notices(owner text, moment timestamptz, n int, lease interval, by_channel text, installation text)
 returns table (
@@ -245,6 +252,7 @@ declare
     settled bigint [];
     looked_at bigint [];
     fresh jsonb [];
+    postponed bigint [];
 begin
     if why is not null then
         raise exception 'notices are held: %', why using errcode = 'PL070',
@@ -277,6 +285,10 @@ begin
             select q.notice_id, q.attempts + 1 as attempt, case
                 when x.valid_until <= claim_notices.moment then 'stale: too late'
                 when exists (select from erasure e where e.member_id = x.member_id) then 'suppressed: erased'
+                when x.kind = 'win_back' and exists (
+                    select from entry e
+                    where e.member_id = x.member_id and e.kind in ('earn', 'spend') and e.source <> 'undo' and e.book_date > x.business_date
+                ) then 'stale: the member is back'
                 when a.mark is null then 'unreachable: no ' || case by_channel when 'email' then 'address' else 'number' end
                 else coalesce('suppressed: ' || suppressed_by(a.mark, x.channel, x.class),
                     case when not has_consent(x.member_id, x.class, x.channel) then 'suppressed: no consent' end)
@@ -298,6 +310,20 @@ begin
         delete from notice_queue q
         where q.notice_id = any(taken)
             and exists (select from notice_result r where r.notice_id = q.notice_id and r.attempt = q.attempts + 1);
+        -- no advertising and no SMS in the quiet hours, whatever made them late
+        with quiet as (
+            select x.notice_id, after_quiet(claim_notices.moment, known_zone(
+                (select m.time_zone from member m where m.member_id = x.member_id), p.time_zone), p.quiet_from, p.quiet_to) as ends
+            from notice x
+            join notice_policy p on p.version = version_on(today)
+            where x.notice_id = any(taken) and (x.channel = 'sms' or x.class = 'marketing')
+        ), later as (
+            update notice_queue q set not_before = w.ends, lease_owner = null, lease_token = null, lease_until = null, is_sending = false
+            from quiet w where q.notice_id = w.notice_id and w.ends > claim_notices.moment
+            returning q.notice_id
+        )
+        select array_agg(l.notice_id) into postponed from later l;
+        taken := array(select unnest(taken) except select unnest(postponed));
         update notice_queue q set attempts = q.attempts + 1, lease_owner = claim_notices.owner, lease_token = ours,
             lease_until = clock_timestamp() + lease, is_sending = false
         where q.notice_id = any(taken);
@@ -310,6 +336,7 @@ begin
         join notice x on x.notice_id = f.notice_id
         join member m on m.member_id = x.member_id
         join contact c on c.member_id = x.member_id
+        where f.notice_id = any(taken)
         order by q.not_before, q.notice_id;
         exit;
     end loop;
