@@ -4,6 +4,8 @@ import csv
 import hashlib
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from points_ledger import month, month_sign_off
 from points_ledger.errors import (
+    AlreadyEnded,
     InvalidRequest,
     NotAllowed,
     OpenFindings,
@@ -390,6 +393,52 @@ def test_another_report_never_replaces_the_recorded_one(own):
         close(own, made=report(own) | {"programme": "another"})
     with pytest.raises(OtherContent):
         sign(own, sha256="0" * 64)
+
+
+def beside(ledger, first, second):
+    """Begin ``first`` (a statement and its login), then ``second`` while it is not committed; return how that one ended."""
+    statement, login = first
+    ended = []
+
+    def race():
+        try:
+            ended.append(second())
+        except Exception as error:
+            ended.append(error)
+
+    with ledger.engine(login).begin() as connection:
+        connection.exec_driver_sql("SET TRANSACTION READ WRITE")
+        connection.exec_driver_sql(statement)
+        thread = threading.Thread(target=race)
+        thread.start()
+        while not ledger.rows(
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        ):
+            assert thread.is_alive(), ended
+            time.sleep(0.02)
+    thread.join()
+    [end] = ended
+    return end
+
+
+def test_of_two_who_sign_at_once_the_second_is_told_that_it_did_not(own):
+    sha256 = close(own)
+    statement = f"SELECT points.sign_month('2026-01-01', '{sha256}')"
+
+    assert isinstance(beside(own, (statement, "auditor"), lambda: sign(own, "admin", sha256)), AlreadyEnded)
+    assert own.one("SELECT signed_by FROM points.month_signature") == "loyalty_auditor"
+
+
+@pytest.mark.parametrize(("programme", "ends"), [("Test club", str), ("another", OtherContent)])
+def test_of_two_who_close_at_once_the_second_answers_as_one_who_came_later(own, programme, ends):
+    made = report(own)
+    recorded = month.as_bytes(made).decode().replace("'", "''").replace("%", "%%")
+    statement = f"SELECT points.close_month('2026-01-01', '{recorded}', 'test')"
+
+    ended = beside(own, (statement, "batch"), lambda: close(own, made=made | {"programme": programme}))
+
+    assert isinstance(ended, ends), ended
+    assert own.one("SELECT report FROM points.month_close") == month.as_bytes(made).decode()
 
 
 @pytest.mark.parametrize("login", ["batch", "approver", "api"])

@@ -32,6 +32,7 @@ declare
     stopping text;
     recorded text;
 begin
+    lock table month_close in share row exclusive mode;  -- of two at once the second sees what the first recorded
     select c.report_sha256 into recorded from month_close c where c.month = of;
     if found then
         if recorded <> fingerprint then
@@ -77,11 +78,11 @@ begin
     if closed.closed_by = session_user then
         raise exception '% closed %, and another login signs it', session_user, to_char(of, 'YYYY-MM') using errcode = 'PL051';
     end if;
-    select signed_by into signer from month_signature where month = of;
-    if found and signer <> session_user then
+    insert into month_signature (month, report_sha256) values (of, fingerprint) on conflict do nothing;
+    select signed_by into signer from month_signature where month = of;  -- after it: another may have signed at the same time
+    if signer <> session_user then
         raise exception '% was signed by % already', to_char(of, 'YYYY-MM'), signer using errcode = 'PL007';
     end if;
-    insert into month_signature (month, report_sha256) values (of, fingerprint) on conflict do nothing;
 end $$;
 
 -- What a signed month can be shown from: the last good backup taken in it, and the first one that holds its signature.
