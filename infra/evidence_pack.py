@@ -115,7 +115,11 @@ def written(path: Path) -> Iterator[EvidencePack]:
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         with zipfile.ZipFile(unfinished, "w") as archive:
-            yield EvidencePack(archive)
+            pack = EvidencePack(archive)
+            try:
+                yield pack
+            finally:
+                pack.closed()  # a zip with a file still open raises an error of its own over the one that ended the block
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

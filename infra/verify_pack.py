@@ -19,6 +19,7 @@ import struct
 import sys
 import uuid
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from decimal import Context, Decimal, setcontext
@@ -412,7 +413,9 @@ def main() -> int:
     except Difference as found:
         print("DIFFERENT", *found.lines, sep="\n")
         return 1
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        OSError, LookupError, ValueError, TypeError, ArithmeticError, struct.error, zlib.error, zipfile.BadZipFile,
+    ) as error:  # fmt: skip
         print(f"{options.pack} cannot be read as an evidence pack: {error!r}")
         return 2
     signed = f"signed off by {record['signed_by']}" if record and record["signed_by"] else "not signed off yet"

@@ -328,10 +328,24 @@ def test_a_byte_another_signature_another_signer_or_a_file_too_many_is_found(jan
         archive.writestr("one-more.txt", b"")
     assert difference(verify(stranger)[1])["column"] == "files"
     assert difference(verify(forged(pack, lambda n, c: None if n == "README.txt" else c))[1])["column"] == "files"
+
+
+def test_what_cannot_be_read_is_no_pack_and_says_so(january):
+    pack, keys = january
+    damaged, content = pack.with_name("damaged.zip"), bytearray(pack.read_bytes())
+    with zipfile.ZipFile(pack) as opened:
+        start = opened.getinfo("wallets.csv").header_offset + 60
+    content[start : start + 40] = b"\xff" * 40
+    damaged.write_bytes(content)
     (pack.parent / "no.zip").write_text("this is no zip")
-    done = subprocess.run([sys.executable, "-I", VERIFIER, pack.parent / "no.zip"], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "cannot be read as an evidence pack" in done.stdout
+    unreadable = forged(
+        pack, lambda n, c: c.replace(b"rate,1,", b"rate,1,much") if n == "rules.csv" else c, keys.signer()
+    )
+
+    for what in (damaged, pack.parent / "no.zip", unreadable):
+        done = subprocess.run([sys.executable, "-I", VERIFIER, what], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (2, ""), what
+        assert "cannot be read as an evidence pack" in done.stdout
 
 
 @pytest.mark.usefixtures("own")
@@ -358,6 +372,9 @@ def test_without_a_key_no_pack_is_written_and_the_refusal_says_how_to_make_one(t
 def test_a_pack_cut_short_leaves_nothing_that_looks_like_one(tmp_path):
     with pytest.raises(RuntimeError), evidence_pack.written(tmp_path / "pack.zip") as pack:
         pack.put("one.txt", b"one")
+        raise RuntimeError
+    with pytest.raises(RuntimeError), evidence_pack.written(tmp_path / "pack.zip") as pack:
+        pack.keep("rows", {"one": 1})
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
