@@ -105,6 +105,13 @@ class Notices:
             return self._written(self._template(declared, found), values)
         except (WrongFacts, LinkRefused, TemplateError, FileNotFoundError) as error:
             raise CannotRender(kind, locale, str(error)) from error
+        except (
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # of a filter; its words may quote a value
+            raise CannotRender(kind, locale, f"a filter of its templates failed ({type(error).__name__})") from error
 
     def _facts(self, kind: Kind, locale: str, facts: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
         if kind.name == "policy_change":

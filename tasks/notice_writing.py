@@ -13,7 +13,7 @@ from infra.senders.protocol import Message, Sender
 from notifications.brand import Brand
 from notifications.kinds import KINDS
 from notifications.programme_rules import Example, rules_in_words
-from notifications.rendering import Notices, Rendered
+from notifications.rendering import CannotRender, Notices, Rendered
 from notifications.samples import samples
 from points_ledger import policy
 from points_ledger.contacts import Contact
@@ -59,8 +59,8 @@ class Writer:
         Raises:
             notifications.rendering.CannotRender: the facts or the templates are not right.
         """
-        url = None
-        if KINDS[row.kind].may_unsubscribe:
+        kind, url = KINDS.get(row.kind), None
+        if kind is not None and kind.may_unsubscribe and row.class_ in unsubscribe.CLASSES:
             url = f"{self._url}/{unsubscribe.token(self._key, row.member_id, row.class_)}"
         rendered = self.rendered(row.kind, row.locale, row.facts, contact.name, row.member_no, str(row.notice_id), url)
         return Written(
@@ -85,6 +85,8 @@ class Writer:
     ) -> Rendered:  # fmt: skip
         """The words alone, also for a preview."""
         locale = locale or self.default_locale
+        if kind == "policy_change" and not isinstance(facts.get("version"), int):
+            raise CannotRender(kind, locale, "its facts name no version")
         changes = self._changes(facts["version"], locale) if kind == "policy_change" else ()
         return self.notices.render(
             kind, locale, facts, name=name, member_no=member_no, notice_ref=ref, unsubscribe_url=url, changes=changes

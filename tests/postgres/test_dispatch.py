@@ -122,6 +122,28 @@ def test_a_lost_reply_is_uncertain_and_only_what_must_arrive_is_sent_again(world
     assert sorted(mailbox.accepted.values()) == [1, 2]  # twice under one Message-ID
 
 
+@pytest.mark.parametrize(
+    ("kind", "class_", "facts"),
+    [
+        ("of_a_newer_release", "transaction", {}),
+        ("policy_change", "legal", {"version": None}),
+        ("digest", "service", {"parts": [{"kind": [], "facts": {}}]}),
+        ("monthly_statement", "service", {"month": ["2026-02"]}),
+        ("monthly_statement", "transaction", {}),
+    ],
+)
+def test_a_notice_that_cannot_be_written_waits_by_itself_and_the_others_go_out(world, mailbox, kind, class_, facts):
+    world.tell("A", kind=kind, class_=class_, **facts)
+    world.tell("A")
+
+    sent = notices.send(world.moment)
+
+    assert (sent.counts.retried, sent.counts.accepted, sent.problems) == (1, 1, ())
+    assert mailbox.accepted.total() == 1
+    [detail] = world.ledger.rows("SELECT detail FROM points.notice_result WHERE result = 'retry'")
+    assert detail[0].startswith(f"CannotRender: The notice {kind} in ")
+
+
 def test_a_server_that_is_down_costs_no_attempt_and_the_run_says_so(world, mailbox, in_this_process):
     in_this_process(world.environment(mailbox, LOYALTY_SMTP_URL="smtp://127.0.0.1:9"))
     world.tell("A", "B")
