@@ -33,9 +33,8 @@ CHANNELS: Final[tuple[Channel, ...]] = ("email", "sms")
 CANNOT_SEND: Final = (
     LedgerError, NoSender, ProviderUnreachable, InvalidMailServer, InvalidTemplates, UnsafeField, ContactKeysRefused,
 )  # fmt: skip
-SENT_AT: Final = dt.time(
-    9, 30
-)  # by LOYALTY_NOTICE_CLOCK=business_date: the morning after the day, in the programme's zone
+# by LOYALTY_NOTICE_CLOCK=business_date: the morning after the day, in the programme's zone
+SENT_AT: Final = dt.time(9, 30)
 
 
 @dataclass(frozen=True)

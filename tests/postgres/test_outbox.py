@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from infra.contact_cipher import MasterKeys, new_key, open_contact, open_proof, seal_proof
-from points_ledger import contacts, errors, outbox
+from points_ledger import contacts, dispatch, errors, outbox
 from points_ledger.outbox import Finished
 
 MARKS = b"m" * 32
@@ -230,6 +230,29 @@ def test_claim_and_finish_go_by_the_primary_key(club):
         connection.execute(text("SET LOCAL search_path = points"))
         plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {asked}"))
     assert "Index Scan using notice_queue_pkey" in plan
+
+
+def test_counting_what_was_recorded_since_a_moment_does_not_read_what_was_recorded_before(club):
+    club.rows(
+        "WITH n AS (INSERT INTO points.notice (member_id, kind, class, channel, dedupe_key, business_date, facts, not_before,"
+        " valid_until, recorded_at) SELECT 1, 'adjustment', 'transaction', 'email', g::text, '2026-01-09', '{}', :now, :now,"
+        " CAST(:now AS timestamptz) + g * interval '1 second' FROM generate_series(1, 40000) g RETURNING notice_id, recorded_at)"
+        " INSERT INTO points.notice_result (notice_id, attempt, result, moment, recorded_at)"
+        " SELECT notice_id, 1, 'accepted', recorded_at, recorded_at FROM n",
+        now=NOW,
+    )  # fmt: skip
+    with club.engine("admin").connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE points.notice, points.notice_result"))
+    since = NOW + dt.timedelta(seconds=39_900)
+    with club.engine().begin() as connection:
+        assert dispatch.counted(connection, since=since).accepted == 101
+        read = connection.execute(
+            text(
+                "SELECT relname, seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+                " WHERE schemaname = 'points' AND relname IN ('notice', 'notice_result')"
+            )
+        )
+        assert {name: tuples < 10_000 for name, tuples in read} == {"notice": True, "notice_result": True}
 
 
 # Leases ----------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ create table notice (
     recorded_at timestamptz not null default clock_timestamp()
 );
 create index notice_of_member on notice (member_id, business_date);
+-- what was recorded since a moment is at the end of the table: found by this at almost no cost per insert
+create index notice_recorded on notice using brin (recorded_at) with (pages_per_range = 16, autosummarize = on);
 comment on table notice is 'What a member is told, once: dedupe_key comes from facts of the ledger. No contact data.';
 create table digest_part (
     notice_id bigint primary key references notice,
@@ -54,6 +56,7 @@ create table notice_result (
     recorded_at timestamptz not null default clock_timestamp(),
     primary key (notice_id, attempt)
 );
+create index notice_result_recorded on notice_result using brin (recorded_at) with (pages_per_range = 16, autosummarize = on);
 comment on table notice_result is 'What became of each attempt. No personal data.';
 create table proof_dictionary (
     template_version text collate "C" primary key check (template_version <> ''),
