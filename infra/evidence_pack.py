@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -112,7 +113,7 @@ def written(path: Path) -> Iterator[EvidencePack]:
     Raises:
         OSError: it cannot be written there.
     """
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")  # two at once write two
     try:
         with zipfile.ZipFile(unfinished, "w") as archive:
             pack = EvidencePack(archive)

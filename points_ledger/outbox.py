@@ -212,13 +212,12 @@ def why_held(connection: Connection, installation: str | None = None) -> str | N
 
 def waiting(connection: Connection) -> list[Waiting]:
     """What would go out, by kind and channel."""
-    rows = connection.execute(
-        text(
-            "SELECT n.kind, n.class AS class_, n.channel, count(*) AS notices, min(q.not_before) AS oldest"
-            " FROM points.notice_queue q JOIN points.notice n USING (notice_id) GROUP BY 1, 2, 3 ORDER BY 1, 3"
-        )
-    )
-    return [Waiting(**row._mapping) for row in rows]
+    return [Waiting(**row._mapping) for row in connection.execute(statement("notices_waiting"))]
+
+
+def due(connection: Connection, moment: dt.datetime) -> list[dict[str, Any]]:
+    """What ``claim`` would look at at a moment: ``kind``, ``channel``, ``notices``, ``oldest``, ``too_late``."""
+    return [dict(row._mapping) for row in connection.execute(statement("notices_due"), {"moment": moment})]
 
 
 def release(

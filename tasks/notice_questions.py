@@ -46,16 +46,7 @@ def due_now(now: dt.datetime) -> list[dict[str, Any]]:
     """What a dispatcher would claim at a moment, by kind and channel. Changes nothing."""
     ledger.policy()
     with ledger.engine().connect() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT n.kind, n.channel, count(*) AS notices, min(q.not_before) AS oldest,"
-                " count(*) FILTER (WHERE n.valid_until <= :now) AS too_late"
-                " FROM points.notice_queue q JOIN points.notice n USING (notice_id) WHERE q.not_before <= :now"
-                " GROUP BY 1, 2 ORDER BY 1, 2"
-            ),
-            {"now": now},
-        )
-        return [dict(row._mapping) for row in rows]
+        return outbox.due(connection, now)
 
 
 def told(member_no: str) -> list[dict[str, Any]]:

@@ -416,7 +416,7 @@ begin
     cross join lateral jsonb_array_elements_text(x.facts -> 'dates') as d (day)
     where f.notice_id = any(ours) and f.result = 'accepted' and jsonb_typeof(x.facts -> 'dates') = 'array'
         -- a part whose points were gone was left out of its digest, and warns of nothing should they come back
-        and (dp.notice_id is null or facts_now(x.member_id, x.kind, x.facts, finish_notices.moment::date) is not null)
+        and (dp.notice_id is null or facts_now(x.member_id, x.kind, x.facts, local_day(finish_notices.moment)) is not null)
     order by x.member_id, d.day::date, x.notice_id
     on conflict do nothing;
     select coalesce(array_agg(q.notice_id), '{}') into again
