@@ -261,12 +261,12 @@ CHECKS = [  # table, constraint, statement
     ("lot", LOT, one("lot", "remaining = points + 1")),
     ("lot", LOT, one("lot", "held = remaining + 1")),
     ("lot", LOT, one("lot", "expired = 1, remaining = points")),
-    ("entry", "entry_seq_check", entry(seq=0)),
-    ("entry", "entry_points_check", entry(points=0)),
-    ("entry", "entry_points_check", entry(points=-5)),
-    ("entry", "entry_lot_remaining_after_check", entry(left=-1)),
-    ("entry", "entry_balance_after_check", entry(balance=-1)),
-    ("entry", "entry_debt_after_check", entry(debt=-1)),
+    ("entry", "above_zero_check", entry(seq=0)),
+    ("entry", "above_zero_check", entry(points=0)),
+    ("entry", "above_zero_check", entry(points=-5)),
+    ("entry", "not_negative_check", entry(left=-1)),
+    ("entry", "not_negative_check", entry(balance=-1)),
+    ("entry", "not_negative_check", entry(debt=-1)),
 ]
 RULES = [  # what apply_entries() refuses in a row by itself, in the order it looks
     ("source_and_reference_are_named", entry(source="")),
@@ -455,7 +455,20 @@ def test_every_check_of_wallet_lot_and_entry_has_its_case(books):
             " AND conrelid IN ('points.wallet'::regclass, 'points.lot'::regclass, 'points.entry'::regclass)"
         )
     }
-    assert {(f"points.{table}", constraint) for table, constraint, _ in CHECKS} == stored
+    domains = dict(
+        (row[0], row[1])
+        for row in books.rows(
+            "SELECT a.attname::text, k.conname::text FROM pg_attribute a JOIN pg_constraint k ON k.contypid = a.atttypid"
+            " WHERE a.attrelid = 'points.entry'::regclass AND a.attnum > 0"
+        )
+    )
+    assert domains == {
+        "seq": "above_zero_check", "points": "above_zero_check", "lot_remaining_after": "not_negative_check",
+        "balance_after": "not_negative_check", "debt_after": "not_negative_check",
+    }  # fmt: skip
+    assert {(f"points.{table}", constraint) for table, constraint, _ in CHECKS} == stored | {
+        ("points.entry", name) for name in domains.values()
+    }
 
 
 def test_every_rule_of_an_entry_has_its_case(books):

@@ -689,11 +689,11 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {  # function or statement, patt
         ("take_points", r"remaining - (x\.)?held", "remaining"), ("take_points", r"remaining > (x\.)?held", "remaining > 0"),
     ],
     "spends_take_lapsed_lots": [
-        ("take_points", r"and \((x\.)?valid_through is null or day <= (x\.)?valid_through\)", ""),
+        ("take_points", r"and coalesce\(day <= x\.valid_through, true\)", ""),
         ("apply_entries", r"coalesce\(l\.valid_through >= \S+ true\)", "true"),
     ],
     "spends_take_lapsed_lots_guarded": [
-        ("take_points", r"and \((x\.)?valid_through is null or day <= (x\.)?valid_through\)", ""),
+        ("take_points", r"and coalesce\(day <= x\.valid_through, true\)", ""),
     ],
     "spends_take_pending_lots": [
         ("take_points", r"and (x\.)?usable_from <= day", ""), ("apply_entries", r"l\.usable_from <= \S+ and", ""),

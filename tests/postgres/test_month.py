@@ -286,7 +286,7 @@ FAULTS = {
     ),
     "a spend took a lapsed lot": (["UPDATE points.entry SET effective_on = '2026-06-01' WHERE source_ref = 'R1'"], {"I6", "I10"}),
     "a balance is negative": (
-        ["ALTER TABLE points.entry DROP CONSTRAINT entry_debt_after_check",
+        ["ALTER DOMAIN points.not_negative DROP CONSTRAINT not_negative_check",
          "UPDATE points.entry SET debt_after = -1 WHERE source_ref = 'A1'"],
         {"I11", "I4"},
     ),

@@ -138,7 +138,12 @@ begin
     select count(*) into n from new_rows;
     if n = 0 then return null; end if;
     if n <= few then
-        for e in select * from new_rows order by member_id, seq loop
+        for i in 1..n loop
+            if n = 1 then
+                select * into e from new_rows;
+            else
+                select * into e from new_rows order by member_id, seq offset i - 1 limit 1;
+            end if;
             broken := broken_rule(e.kind, e.sign, e.points, e.seq, e.lot_seq, e.lot_remaining_after, e.usable_from,
                 e.valid_through, e.idle_by, e.reversal_of, e.approval_id, e.source, e.source_ref);
             if broken is not null then perform refuse_broken(broken); end if;

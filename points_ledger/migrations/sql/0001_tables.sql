@@ -109,6 +109,12 @@ create index lot_spending_order on lot (member_id, valid_through, lot_seq) where
 
 -- The ledger ----------------------------------------------------------------------------------------------
 
+-- What a column of an entry has to keep is its domain's: a session reads that once, where it reads the CHECK of a table anew
+-- for every statement that inserts.
+create domain above_zero as bigint check (value > 0);
+create domain not_negative as bigint check (value >= 0);
+create domain sha256 as bytea check (octet_length(value) = 32);
+
 create table book_day (
     book_date date primary key,
     status text not null default 'open' check (status in ('open', 'closed')),
@@ -135,15 +141,15 @@ comment on table run is 'One execution of a job for one business date; a re-run 
 
 create table entry (
     member_id bigint not null,
-    seq bigint not null check (seq > 0),
+    seq above_zero not null,
     book_date date not null,
     effective_on date not null,
     journal_id uuid not null,
-    points bigint not null check (points > 0),
+    points above_zero not null,
     lot_seq bigint,
-    lot_remaining_after bigint check (lot_remaining_after >= 0),
-    balance_after bigint not null check (balance_after >= 0),
-    debt_after bigint not null check (debt_after >= 0),
+    lot_remaining_after not_negative,
+    balance_after not_negative not null,
+    debt_after not_negative not null,
     reversal_of bigint,
     approval_id bigint,
     run_id bigint,
@@ -173,7 +179,7 @@ create table posting_key (
     member_id bigint not null,
     source text collate "C" not null,
     source_ref text collate "C" not null,
-    request_sha256 bytea not null check (octet_length(request_sha256) = 32),
+    request_sha256 sha256 not null,
     journal_id uuid not null,
     book_date date not null,
     first_seq bigint not null,

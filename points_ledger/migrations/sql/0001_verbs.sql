@@ -18,9 +18,12 @@ begin
 end $$;
 
 -- Refuses what no till can mean: no day, no reference, or a day far ahead of the open one (a clock that is wrong would
--- move the member's books into the future, and the shop's own orders of these days after it).
-create function refuse_nonsense(day date, source text, source_ref text) returns void language plpgsql stable as $$
-declare newest constant date := coalesce(points.last_closed() + 1, (select min(effective_from) from points.policy_version)) + 31;
+-- move the member's books into the future, and the shop's own orders of these days after it). Returns the first day after
+-- the closed ones; null when none is closed.
+create function refuse_nonsense(day date, source text, source_ref text) returns date language plpgsql stable as $$
+declare
+    open_from constant date := points.last_closed() + 1;
+    newest constant date := coalesce(open_from, (select min(effective_from) from points.policy_version)) + 31;
 begin
     if day is null or coalesce(source, '') = '' or coalesce(source_ref, '') = '' then
         raise exception 'a day, a source and a reference are needed' using errcode = 'PL009';
@@ -28,6 +31,7 @@ begin
     if day > newest then
         raise exception 'business date % is more than 31 days ahead of the open one', day using errcode = 'PL008';
     end if;
+    return open_from;
 end $$;
 
 -- The book date of an event of `day`: never before a day that is closed, never before the member's last entry.
@@ -70,7 +74,7 @@ declare
         select x.lot_seq, x.remaining, x.remaining - x.held as free
         from points.lot x
         where x.member_id = member and x.is_open and x.remaining > x.held
-            and x.usable_from <= day and (x.valid_through is null or day <= x.valid_through)
+            and x.usable_from <= day and coalesce(day <= x.valid_through, true)
             and (x.idle_by is null or not points.has_lapsed_idle(member, x.idle_by, day))
         order by x.valid_through nulls last, x.lot_seq;
     first record;
@@ -85,7 +89,7 @@ begin
     select x.lot_seq, x.remaining, x.remaining - x.held as free into first
     from points.lot x
     where x.member_id = member and x.is_open and x.remaining > x.held
-        and x.usable_from <= day and (x.valid_through is null or day <= x.valid_through)
+        and x.usable_from <= day and coalesce(day <= x.valid_through, true)
         and (x.idle_by is null or not points.has_lapsed_idle(member, x.idle_by, day))
     order by x.valid_through nulls last, x.lot_seq limit 1;
     if not found then return 0; end if;
@@ -186,10 +190,13 @@ $$;
 create function spend(
     member_no text, amount bigint, day date, source text, source_ref text, reason text default null, run_id bigint default null
 ) returns posting language plpgsql security definer
-set search_path = pg_catalog, points, pg_temp as $$
+set search_path = pg_catalog, points, pg_temp
+set enable_bitmapscan = off  -- the first lot comes from the index in its order: nothing to collect and sort
+as $$
 declare
     request constant bytea := request_hash('spend', amount::text, day::text);
     w wallet;
+    open_from date;
     book date;
     journal uuid;
 begin
@@ -197,7 +204,7 @@ begin
     if not found then
         raise exception 'member % is not known', member_no using errcode = 'PL004';
     end if;
-    perform refuse_nonsense(day, source, source_ref);
+    open_from := refuse_nonsense(day, source, source_ref);
     if amount is null or amount <= 0 then
         raise exception 'points must be a positive whole number' using errcode = 'PL009';
     end if;
@@ -208,7 +215,7 @@ begin
     if already_posted(w.member_id, source, source_ref, request) then return posting_of(w.member_id, source, source_ref); end if;
     if w.is_blocked then perform refuse_blocked(member_no); end if;
     journal := journal_of(w.member_id, source, source_ref);
-    book := book_date_for(day, w.last_book);
+    book := greatest(day, w.last_book, open_from);
     perform open_day(book);
     if take_points(w.member_id, amount, true, 'spend', day, book, journal, source, source_ref, run_id, null, reason, null) = 0 then
         raise exception 'member % has fewer than % points available on %', member_no, amount, day using errcode = 'PL006';
