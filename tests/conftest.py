@@ -246,7 +246,7 @@ def server_url() -> Iterator[sa.URL]:
         server.cleanup()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def maintain(server_url: sa.URL) -> Iterator[Maintain]:
     """Runs one statement on the server, outside of every test's database."""
     with _maintenance(server_url) as run:
@@ -254,16 +254,17 @@ def maintain(server_url: sa.URL) -> Iterator[Maintain]:
 
 
 @pytest.fixture(scope="session")
-def template(server_url: sa.URL, maintain: Maintain) -> Iterator[sa.URL]:
+def template(server_url: sa.URL) -> Iterator[sa.URL]:
     """A database with the newest schema and nothing in it; clone it, never write to it."""
     name = f"loyalty_template_{uuid.uuid4().hex[:8]}"
-    maintain(f"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0")
-    url = server_url.set(database=name)
-    engine = sa.create_engine(url)
-    schema.upgrade(engine)
-    engine.dispose()
-    yield url
-    maintain(f"DROP DATABASE {name} WITH (FORCE)")
+    with _maintenance(server_url) as maintain:
+        maintain(f"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0")
+        url = server_url.set(database=name)
+        engine = sa.create_engine(url)
+        schema.upgrade(engine)
+        engine.dispose()
+        yield url
+        maintain(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -455,13 +455,13 @@ def test_every_check_of_wallet_lot_and_entry_has_its_case(books):
             " AND conrelid IN ('points.wallet'::regclass, 'points.lot'::regclass, 'points.entry'::regclass)"
         )
     }
-    domains = dict(
-        (row[0], row[1])
+    domains = {
+        row[0]: row[1]
         for row in books.rows(
             "SELECT a.attname::text, k.conname::text FROM pg_attribute a JOIN pg_constraint k ON k.contypid = a.atttypid"
             " WHERE a.attrelid = 'points.entry'::regclass AND a.attnum > 0"
         )
-    )
+    }
     assert domains == {
         "seq": "above_zero_check", "points": "above_zero_check", "lot_remaining_after": "not_negative_check",
         "balance_after": "not_negative_check", "debt_after": "not_negative_check",

@@ -390,11 +390,12 @@ end $$;
 
 -- The sealed image of an entry: length-prefixed, typed and NULL-aware, so two different rows never look alike.
 -- No search_path of its own, every name in full: a planner puts it in line, and sealing takes a fraction of the time.
+-- As bigint, not as the domains of the columns: the image holds the number of each type, and a domain's differs by database.
 create function entry_leaf(e entry) returns bytea language sql stable as $$
     select pg_catalog.sha256('\x00'::pg_catalog.bytea operator(pg_catalog.||) pg_catalog.record_send(row(
-        e.member_id, e.seq, e.book_date, e.effective_on, e.journal_id, e.kind, e.sign, e.points, e.lot_seq,
-        e.lot_remaining_after, e.balance_after, e.debt_after, e.reversal_of, e.approval_id, e.run_id, e.usable_from,
-        e.valid_through, e.idle_by, e.policy_version, e.source, e.source_ref, e.reason, e.actor, e.recorded_at)))
+        e.member_id, e.seq::bigint, e.book_date, e.effective_on, e.journal_id, e.kind, e.sign, e.points::bigint, e.lot_seq,
+        e.lot_remaining_after::bigint, e.balance_after::bigint, e.debt_after::bigint, e.reversal_of, e.approval_id, e.run_id,
+        e.usable_from, e.valid_through, e.idle_by, e.policy_version, e.source, e.source_ref, e.reason, e.actor, e.recorded_at)))
 $$;
 
 -- What the seal of a day must be, computed from its entries and from the seal before it.
