@@ -6,10 +6,10 @@ PYTEST ?= -q -n 2 --dist loadgroup --no-loadscope-reorder
 export PYTHON PYTEST
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test check bench test-pg16 test-pg15 clean
+.PHONY: help demo demo-stop test check bench test-pg16 test-pg15 test-object-lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 
 .venv/.ready: pyproject.toml uv.lock infra/ci/bootstrap.sh
 	@sh infra/ci/bootstrap.sh
@@ -39,6 +39,9 @@ test-pg16: .venv/.ready ## the suite on PostgreSQL 16, from a wheel
 test-pg15: .venv/.ready ## the suite on Debian's PostgreSQL 15 (installs it with apt-get if it is missing; needs root for that)
 	@sh infra/ci/test_postgres_15.sh
 
+test-object-lock: .venv/.ready ## backups under Object Lock, on LocalStack (in a venv of its own; needs Python 3.13)
+	@sh infra/ci/test_object_lock.sh
+
 clean: ## remove .venv, caches and builds; the data under .loyalty/ stays
-	rm -rf .venv .loyalty/bootstrap .loyalty/uv-cache dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .loyalty/bootstrap .loyalty/localstack .loyalty/uv-cache dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

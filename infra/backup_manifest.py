@@ -1,9 +1,11 @@
 """The manifest of a backup: what it holds, signed, and stored last. A backup without one is none."""
 
 import base64
+import datetime as dt
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -12,22 +14,40 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from infra.backup_keys import key_id, public_text
 from infra.backup_refusals import BackupDamaged, NoSuchBackup, StorageFailed
 from infra.backup_stream import Sealed
-from infra.object_store import ObjectStore
+from infra.object_store import Lock, ObjectStore
 
 NAME = "MANIFEST"
 FORMAT = 1
 _KEY = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/MANIFEST$")
 
 
-def commit(store: ObjectStore, prefix: str, manifest: dict[str, Any], signer: Ed25519PrivateKey) -> str:
-    """Store the manifest after every part was seen in the bucket; return its SHA-256.
+@dataclass(frozen=True)
+class Committed:
+    """A manifest as it was stored, its SHA-256, and until when the server holds all of the backup (None: it does not)."""
+
+    manifest: dict[str, Any]
+    sha256: str
+    locked_until: dt.datetime | None
+
+
+def commit(
+    store: ObjectStore, prefix: str, facts: dict[str, Any], signer: Ed25519PrivateKey, lock: Lock | None = None
+) -> Committed:
+    """Sign and store the manifest after every part was seen in the bucket; it says until when the parts are locked.
 
     Raises:
         StorageFailed: a part is not there, or the manifest does not read back.
     """
-    for part in Sealed.of(manifest["content"]).parts:
-        if (size := store.size(prefix + part.name)) != part.size:
-            raise StorageFailed(f"{prefix}{part.name} was confirmed with {part.size} bytes, and has {size}.")
+    locks = []
+    for part in Sealed.of(facts["content"]).parts:
+        held = store.look(prefix + part.name, part.version)
+        if held is None or held.size != part.size:
+            raise StorageFailed(
+                f"{prefix}{part.name} was confirmed with {part.size} bytes, and is not there so: {held}."
+            )
+        locks.append(held.locked_until)
+    until = _earliest(locks)
+    manifest = {**facts, "locked_until": until and until.isoformat()}
     body = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
     document = json.dumps(
         {
@@ -36,23 +56,33 @@ def commit(store: ObjectStore, prefix: str, manifest: dict[str, Any], signer: Ed
             "signer": key_id(public_text(signer.public_key())),
         }
     ).encode()
-    store.put(prefix + NAME, document)
-    if store.get(prefix + NAME) != document:
+    version = store.put(prefix + NAME, document, lock=lock)
+    if store.get(prefix + NAME, version) != document:
         raise StorageFailed(f"{prefix}{NAME} does not read back as it was written.")
-    return hashlib.sha256(body).hexdigest()
+    held = store.look(prefix + NAME, version)
+    return Committed(
+        manifest, hashlib.sha256(body).hexdigest(), _earliest([until, held.locked_until if held else None])
+    )
 
 
 def load(store: ObjectStore, prefix: str, signers: dict[str, Ed25519PublicKey]) -> dict[str, Any]:
-    """The manifest under a prefix, its signature verified.
+    """The manifest under a prefix, its signature verified; one that was written over or hidden counts, where it is kept.
 
     Raises:
         NoSuchBackup: there is no manifest.
         BackupDamaged: it is not signed by a trusted key, or belongs to another place.
         StorageFailed: the server refused, or does not answer.
     """
-    document = store.get(prefix + NAME)
-    if document is None:
-        raise NoSuchBackup(f"There is no backup at {prefix} in the bucket {store.bucket}.")
+    damaged: BackupDamaged | None = None
+    for document in store.contents(prefix + NAME):
+        try:
+            return _trusted(document, prefix, signers)
+        except BackupDamaged as error:
+            damaged = damaged or error
+    raise damaged or NoSuchBackup(f"There is no backup at {prefix} in the bucket {store.bucket}.")
+
+
+def _trusted(document: bytes, prefix: str, signers: dict[str, Ed25519PublicKey]) -> dict[str, Any]:
     try:
         envelope = json.loads(document)
         body = base64.b64decode(envelope["manifest"], validate=True)
@@ -76,9 +106,15 @@ def load(store: ObjectStore, prefix: str, signers: dict[str, Ed25519PublicKey]) 
 
 
 def stored(store: ObjectStore, root: str) -> list[str]:
-    """The ids of the backups under a prefix that have a manifest, whoever made them.
+    """The ids of the backups under a prefix that have a manifest, whoever made them, and also when somebody hid it.
 
     Raises:
         StorageFailed: the server refused, or does not answer.
     """
-    return [found[1] for key in store.keys(root) if (found := _KEY.search(key))]
+    names = {one.key for one in store.versions(root) if not one.is_marker}
+    return [found[1] for key in sorted(names) if (found := _KEY.search(key))]
+
+
+def _earliest(locks: list[dt.datetime | None]) -> dt.datetime | None:
+    known = [until for until in locks if until]
+    return min(known) if known and len(known) == len(locks) else None

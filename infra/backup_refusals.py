@@ -8,10 +8,13 @@ BackupRefused
 ├── BackupFailed     the dump stopped
 ├── BackupDamaged    what is stored is not what was backed up
 ├── NoSuchBackup     nothing of that name
+├── BackupLocked     the bucket holds it against deletion
 ├── ToolMissing      pg_dump or pg_restore of the right version
 ├── NotEmpty         a restore would write into a database that holds something
 └── RestoreFailed    pg_restore stopped, or the copy differs from the manifest
 """
+
+import datetime as dt
 
 
 class BackupRefused(Exception):
@@ -44,6 +47,19 @@ class BackupDamaged(BackupRefused):
 
 class NoSuchBackup(BackupRefused):
     """There is no such backup."""
+
+
+class BackupLocked(BackupRefused):
+    """The bucket holds the backup against deletion, until the moment it carries."""
+
+    def __init__(self, until: dt.datetime) -> None:
+        """Keep the moment."""
+        super().__init__(until)
+        self.until = until
+
+    def __str__(self) -> str:
+        """One sentence."""
+        return f"The bucket holds the backup against deletion until {self.until:%Y-%m-%d %H:%M} UTC."
 
 
 class ToolMissing(BackupRefused):

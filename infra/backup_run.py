@@ -1,24 +1,27 @@
 """Takes, checks and removes backups: the ledger's catalogue on one side, the bucket on the other.
 
 The manifest in the bucket decides. A run that dies leaves parts without one; the next run removes them. A run that dies
-after it has stored one has made a backup; the next run takes it into the catalogue.
+after it has stored one has made a backup; the next run takes it into the catalogue. Where the bucket has Object Lock,
+parts and manifest are locked as they are stored; what is locked stays, and nothing fails by it.
 """
 
+import datetime as dt
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Engine
 
 from infra import backup_manifest, backup_source, postgres_tools
 from infra.backup_keys import Keys, key_id
-from infra.backup_refusals import BackupDamaged, BackupUnderWay, NoSuchBackup, StorageFailed
+from infra.backup_refusals import BackupDamaged, BackupLocked, BackupUnderWay, NoSuchBackup, StorageFailed
 from infra.backup_stream import PART_BYTES, Sealed, check_part, seal
-from infra.object_store import ObjectStore
+from infra.object_store import Lock, ObjectStore
+from infra.s3_answers import FOR_EVER
 from points_ledger import backups
 from points_ledger.backups import Backup
 from points_ledger.errors import translated
@@ -28,11 +31,22 @@ FACTS = ("taken_at", "previous", "recipients", "server_version", "tool_version",
 
 @dataclass(frozen=True)
 class Vault:
-    """Where backups are, and the keys to them; ``root`` is a prefix without its slash."""
+    """Where backups are, and the keys to them; ``root`` is a prefix without its slash.
+
+    ``lock_days``: how long a new backup is locked, counted from its moment, where the bucket has Object Lock; 0: not.
+    """
 
     store: ObjectStore
     keys: Keys
     root: str
+    lock_days: int = 0
+    lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
+
+    def lock(self, taken_at: str) -> Lock | None:
+        """The lock of a backup of that moment; None where there is none to be had."""
+        if not self.lock_days or not self.store.has_object_lock():
+            return None
+        return Lock(dt.datetime.fromisoformat(taken_at) + dt.timedelta(days=self.lock_days), self.lock_mode)
 
     def prefix(self, backup_id: str) -> str:
         """The start of the names of a backup's objects."""
@@ -92,21 +106,22 @@ def take(
         before = [one for one in known if one.facts]
         began = time.monotonic()
         try:
-            manifest = {
+            facts = {
                 "format": backup_manifest.FORMAT,
                 "backup_id": backup_id,
                 "recipients": sorted(key_id(recipient) for recipient in recipients),
                 "previous": before[-1].facts.get("manifest_sha256") if before else None,
                 **_capture(reader, vault, backup_id, recipients, tools_folder, part_bytes),
             }
-            manifest["seconds"] = round(time.monotonic() - began, 2)
-            digest = backup_manifest.commit(vault.store, vault.prefix(backup_id), manifest, signer)
+            facts["seconds"] = round(time.monotonic() - began, 2)
+            lock = vault.lock(facts["taken_at"])
+            made = backup_manifest.commit(vault.store, vault.prefix(backup_id), facts, signer, lock)
         except BaseException as error:
             _give_up(engine, vault, backup_id, error)
             raise
         with engine.begin() as connection:
-            backups.record(connection, backup_id, "complete", facts=catalogue_facts(manifest, digest))
-        return manifest
+            backups.record(connection, backup_id, "complete", facts=_facts(made))
+        return made.manifest
 
 
 def _capture(
@@ -119,7 +134,8 @@ def _capture(
         try:
             url = reader.url.render_as_string(hide_password=False)
             with backup_source.dump(at, url, tools) as stream:
-                sealed = seal(stream, vault.store, vault.prefix(backup_id), recipients, part_bytes=part_bytes)
+                prefix, lock = vault.prefix(backup_id), vault.lock(at.taken_at)
+                sealed = seal(stream, vault.store, prefix, recipients, part_bytes=part_bytes, lock=lock)
         finally:
             figures.join()
         if figures.error:
@@ -156,6 +172,7 @@ def catalogue_facts(manifest: dict[str, Any], manifest_sha256: str | None = None
     return {
         **{name: manifest[name] for name in FACTS},
         "manifest_sha256": manifest_sha256,
+        "locked_until": manifest.get("locked_until"),
         "plain_bytes": content["plain_bytes"],
         "stored_bytes": content["stored_bytes"],
         "parts": len(content["parts"]),
@@ -163,8 +180,13 @@ def catalogue_facts(manifest: dict[str, Any], manifest_sha256: str | None = None
     }
 
 
+def _facts(made: backup_manifest.Committed) -> dict[str, Any]:
+    until = made.locked_until
+    return catalogue_facts(made.manifest, made.sha256) | {"locked_until": until and until.isoformat()}
+
+
 def clear(engine: Engine, vault: Vault) -> list[str]:
-    """End what dead runs began: whole backups are kept, parts without a manifest are removed. Return the ids.
+    """End what dead runs began: whole backups are kept, parts without a manifest are removed unless locked. Return the ids.
 
     Call it while holding ``backups.only_one``: what is running then runs no more.
     """
@@ -183,12 +205,14 @@ def clear(engine: Engine, vault: Vault) -> list[str]:
 
 def _give_up(engine: Engine, vault: Vault, backup_id: str, error: BaseException | None) -> None:
     try:
-        _remove_objects(vault, backup_id)
+        until = _remove_objects(vault, backup_id)
     except StorageFailed:
         if error is None:
             raise
         return  # it stays "running" in the catalogue, and the next run begins with this
     message = "the process died" if error is None else f"{type(error).__name__}: {error}"
+    if until:
+        message += f" (what it stored is locked until {in_words(until)}, and goes with a prune after that)"
     with engine.begin() as connection:
         backups.record(connection, backup_id, "failed", message=message)
 
@@ -213,23 +237,56 @@ def verify(engine: Engine, vault: Vault, backup_id: str) -> Sealed:
     return sealed
 
 
-def remove(engine: Engine, vault: Vault, backup: Backup) -> None:
+def locked_until(vault: Vault, backup_id: str, now: dt.datetime) -> dt.datetime | None:
+    """Until when the server holds a backup against deletion; None when it does not, or no longer.
+
+    Raises:
+        StorageFailed: the server refused, or does not answer.
+    """
+    until = vault.store.locked_until(vault.prefix(backup_id))
+    return until if until and until > now else None
+
+
+def remove(engine: Engine, vault: Vault, backup: Backup, now: dt.datetime) -> None:
     """Remove a stored backup: first its manifest, so that what is half removed is no backup. Safe to run again.
 
     Raises:
         LastProvenBackup: the catalogue refuses; nothing was removed.
+        BackupLocked: the bucket would refuse; nothing was tried.
         StorageFailed: it is half removed; run again.
     """
+    if until := locked_until(vault, backup.backup_id, now):
+        raise BackupLocked(until)
     if backup.state != "pruning":
         with translated(), engine.begin() as connection:
             backups.record(connection, backup.backup_id, "pruning")
-    _remove_objects(vault, backup.backup_id)
+    if until := _remove_objects(vault, backup.backup_id):
+        raise BackupLocked(until)  # by the server's clock, which ours is ahead of
     with engine.begin() as connection:
         backups.record(connection, backup.backup_id, "pruned")
 
 
-def _remove_objects(vault: Vault, backup_id: str) -> None:
+def sweep(engine: Engine, vault: Vault) -> list[str]:
+    """Remove what ended backups have left because it was locked, as far as it no longer is. Return the ids.
+
+    Raises:
+        StorageFailed: the server refused, or does not answer.
+    """
+    with engine.connect() as connection:
+        ended = {one.backup_id for one in backups.catalogue(connection) if one.state in ("failed", "pruned")}
+    start = f"{vault.root}/"
+    there = {one.key.removeprefix(start).partition("/")[0] for one in vault.store.versions(start)}
+    return [backup_id for backup_id in sorted(there & ended) if _remove_objects(vault, backup_id) is None]
+
+
+def in_words(until: dt.datetime) -> str:
+    """A lock's end, as people read it."""
+    return "its legal hold is lifted" if until == FOR_EVER else f"{until:%Y-%m-%d %H:%M} UTC"
+
+
+def _remove_objects(vault: Vault, backup_id: str) -> dt.datetime | None:
+    """Until when something of it is locked and stays; None: it is gone."""
     prefix = vault.prefix(backup_id)
-    vault.store.delete(prefix + backup_manifest.NAME)
-    for key in vault.store.keys(prefix):
-        vault.store.delete(key)
+    if until := vault.store.clear(prefix + backup_manifest.NAME):
+        return until
+    return vault.store.clear(prefix)

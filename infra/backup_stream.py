@@ -8,14 +8,14 @@ import hashlib
 import io
 import queue
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import IO, Any
 
 import pyrage
 import zstandard
 
 from infra.backup_refusals import BackupDamaged, StorageFailed
-from infra.object_store import ObjectStore
+from infra.object_store import Lock, ObjectStore
 
 PART_BYTES = 8 << 20
 READ_BYTES = 1 << 20
@@ -24,11 +24,12 @@ UPLOADS = 2  # at once; so many parts wait, so many are under way, one is being 
 
 @dataclass(frozen=True)
 class Part:
-    """One object: its place, its size in bytes, its SHA-256 in hexadecimal digits."""
+    """One object: its place, its size in bytes, its SHA-256 in hexadecimal digits, its version in a bucket that keeps them."""
 
     number: int
     size: int
     sha256: str
+    version: str | None = None
 
     @property
     def name(self) -> str:
@@ -57,14 +58,20 @@ class Sealed:
 
 
 def seal(
-    source: IO[bytes], store: ObjectStore, prefix: str, recipients: list[pyrage.x25519.Recipient], *, part_bytes: int
+    source: IO[bytes],
+    store: ObjectStore,
+    prefix: str,
+    recipients: list[pyrage.x25519.Recipient],
+    *,
+    part_bytes: int,
+    lock: Lock | None = None,
 ) -> Sealed:
-    """Store everything that can be read from ``source``; returns when every part is confirmed.
+    """Store everything that can be read from ``source``, each part under ``lock``; returns when every part is confirmed.
 
     Raises:
         StorageFailed: a part could not be stored. What was stored stays, and means nothing without a manifest.
     """
-    reader, uploads = _Compressed(source), _Uploads(store, prefix)
+    reader, uploads = _Compressed(source), _Uploads(store, prefix, lock)
     writer = _Parts(uploads, part_bytes)
     try:
         try:
@@ -109,13 +116,13 @@ def unseal(
 
 
 def check_part(store: ObjectStore, prefix: str, part: Part) -> bytes:
-    """A part's content.
+    """A part's content; by its version, where it has one, whatever was written over it or hides it.
 
     Raises:
         BackupDamaged: it is missing, or differs from what was stored.
         StorageFailed: the server refused, or does not answer.
     """
-    content = store.get(prefix + part.name)
+    content = store.get(prefix + part.name, part.version)
     if content is None:
         raise BackupDamaged(f"{prefix}{part.name} is missing.")
     if len(content) != part.size or hashlib.sha256(content).hexdigest() != part.sha256:
@@ -186,8 +193,8 @@ class _Parts(io.RawIOBase):
 class _Uploads:
     """Stores parts beside whoever makes them; blocks the maker when the server is slower."""
 
-    def __init__(self, store: ObjectStore, prefix: str) -> None:
-        self.store, self.prefix = store, prefix
+    def __init__(self, store: ObjectStore, prefix: str, lock: Lock | None) -> None:
+        self.store, self.prefix, self.lock = store, prefix, lock
         self.waiting: queue.Queue[tuple[int, bytes] | None] = queue.Queue(UPLOADS)
         self.done: list[Part] = []
         self.error: Exception | None = None
@@ -212,8 +219,8 @@ class _Uploads:
             number, content = job
             part = Part(number, len(content), hashlib.sha256(content).hexdigest())
             try:
-                self.store.put(self.prefix + part.name, content)
-                self.done.append(part)
+                version = self.store.put(self.prefix + part.name, content, lock=self.lock)
+                self.done.append(replace(part, version=version))
             except Exception as error:
                 self.error = error
 

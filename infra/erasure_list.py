@@ -81,14 +81,18 @@ def load(vault: Vault) -> Listed:
     identities, signers = vault.keys.identities(), vault.keys.signers()
     erasures, damaged = [], []
     for name in names:
-        content = vault.store.get(name)
-        try:
-            envelope = json.loads(pyrage.decrypt(content or b"", identities))
-            body = base64.b64decode(envelope["erasure"], validate=True)
-            found = json.loads(body)
-            signers[envelope["signer"]].verify(base64.b64decode(envelope["signature"]), _signed(_member_id(name), body))
-            erasures.append(Erasure(**{**found, "moment": dt.datetime.fromisoformat(found["moment"])}))
-        except (pyrage.DecryptError, InvalidSignature, ValueError, KeyError, TypeError):
+        for content in vault.store.contents(name):
+            try:
+                envelope = json.loads(pyrage.decrypt(content, identities))
+                body = base64.b64decode(envelope["erasure"], validate=True)
+                found = json.loads(body)
+                signature = base64.b64decode(envelope["signature"])
+                signers[envelope["signer"]].verify(signature, _signed(_member_id(name), body))
+                erasures.append(Erasure(**{**found, "moment": dt.datetime.fromisoformat(found["moment"])}))
+                break
+            except (pyrage.DecryptError, InvalidSignature, ValueError, KeyError, TypeError):
+                continue  # it was written over, where the bucket keeps what was there before
+        else:
             damaged.append(name)
     return Listed(sorted(erasures, key=lambda one: (one.moment, one.member_id)), damaged)
 
@@ -118,7 +122,8 @@ def _name(vault: Vault, member_id: int) -> str:
 
 
 def _names(vault: Vault) -> list[str]:
-    return [name for name in vault.store.keys(f"{vault.root}/{FOLDER}/") if _NAME.search(name)]
+    found = {one.key for one in vault.store.versions(f"{vault.root}/{FOLDER}/") if not one.is_marker}
+    return sorted(name for name in found if _NAME.search(name))
 
 
 def _member_id(name: str) -> int:

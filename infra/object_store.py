@@ -1,46 +1,39 @@
 """Objects in a bucket of any S3 server, spoken to so that all of them understand (AWS, MinIO, OSS, ``rclone serve s3``).
 
 Whole objects only: no multipart uploads, whose rules differ between servers and whose leftovers nobody sees. Each
-carries Content-MD5, which all servers check, and a SHA-256, which AWS checks. Conditions, locks and versions are not
-relied upon: some servers answer 200 and ignore them.
+carries Content-MD5, which all servers check, and a SHA-256, which AWS checks. Conditions are not relied upon, and locks
+and versions only as far as the server says afterwards that it holds them: some answer 200 and ignore them.
 """
 
 import base64
 import datetime as dt
-import email.utils
 import hashlib
 import mimetypes
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from infra import s3_answers
 from infra.backup_refusals import StorageFailed
 from infra.embedded import StorageAccess
+from infra.s3_answers import Held, Stored, Version, version_of
 
 Answer = TypeVar("Answer")
 GIVE_UP_SECONDS = 120.0
-MISSING = {"404", "NoSuchKey", "NotFound"}
-HOPELESS = {  # the same question gets the same answer a second later
-    "400", "401", "403", "404", "AccessDenied", "InvalidAccessKeyId", "NoSuchBucket", "NoSuchKey", "NotFound",
-    "RequestTimeTooSkewed", "SignatureDoesNotMatch", "BadDigest", "InvalidBucketName",
-}  # fmt: skip
-CLOCK_TOLERANCE = dt.timedelta(minutes=5)
+NOT_KNOWN = {"405", "501", "MethodNotAllowed", "NotImplemented"}  # of a server that has no versions at all
 
 
 @dataclass(frozen=True)
-class Stored:
-    """An object as the server confirmed it; ``locked_until``: nobody can delete it before, None: no such lock."""
+class Lock:
+    """Until when nobody may delete an object. GOVERNANCE: but a login with the right to bypass it; COMPLIANCE: nobody."""
 
-    url: str
-    sha256: str
-    bytes: int
-    locked_until: dt.datetime | None
+    until: dt.datetime
+    mode: Literal["GOVERNANCE", "COMPLIANCE"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +45,10 @@ class ObjectStore:
     endpoint: str
     give_up_seconds: float = GIVE_UP_SECONDS
 
-    def put(self, key: str, content: bytes, *, content_type: str = "application/octet-stream") -> None:
-        """Store an object.
+    def put(
+        self, key: str, content: bytes, *, content_type: str = "application/octet-stream", lock: Lock | None = None
+    ) -> str | None:
+        """Store an object; return its version, None in a bucket that keeps none.
 
         Raises:
             StorageFailed: it is not stored.
@@ -62,14 +57,17 @@ class ObjectStore:
             "ContentMD5": base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode(),
             "ChecksumSHA256": base64.b64encode(hashlib.sha256(content).digest()).decode(),
         }
-        self._ask(
-            lambda: self.client.put_object(
-                Bucket=self.bucket, Key=key, Body=content, ContentType=content_type, **digests
+        answer = self._ask(
+            lambda: dict(
+                self.client.put_object(
+                    Bucket=self.bucket, Key=key, Body=content, ContentType=content_type, **digests, **_headers(lock)
+                )
             ),
-            key,
+            "",
         )
+        return version_of(answer or {})
 
-    def put_file(self, key: str, path: Path, *, locked_until: dt.datetime | None = None) -> Stored:
+    def put_file(self, key: str, path: Path, *, lock: Lock | None = None) -> Stored:
         """Store a file, up to 5 GB, and lock it where the bucket has Object Lock; say until when the server really holds it.
 
         Raises:
@@ -79,56 +77,145 @@ class ObjectStore:
             md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").digest()
-        extra: dict[str, Any] = {"ContentType": content_type(path.name)}
-        if locked_until is not None and self._has_object_lock():
-            extra |= {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": locked_until}
+        extra = {"ContentType": content_type(path.name), **_headers(lock if lock and self.has_object_lock() else None)}
 
-        def put() -> None:
+        def put() -> dict[str, Any]:
             with path.open("rb") as file:
-                self.client.put_object(
-                    Bucket=self.bucket, Key=key, Body=file, ContentMD5=base64.b64encode(md5).decode(),
-                    ChecksumSHA256=base64.b64encode(sha256).decode(), **extra,
+                return dict(
+                    self.client.put_object(
+                        Bucket=self.bucket, Key=key, Body=file, ContentMD5=base64.b64encode(md5).decode(),
+                        ChecksumSHA256=base64.b64encode(sha256).decode(), **extra,
+                    )
                 )  # fmt: skip
 
-        self._ask(put, key)
-        head = self._ask(lambda: dict(self.client.head_object(Bucket=self.bucket, Key=key)), key) or {}
-        if head.get("ContentLength") != path.stat().st_size:
-            raise StorageFailed(
-                f"{key} was confirmed, and has {head.get('ContentLength')} bytes instead of {path.stat().st_size}."
-            )
-        held: dt.datetime | None = head.get("ObjectLockRetainUntilDate")
-        return Stored(f"s3://{self.bucket}/{key}", sha256.hex(), path.stat().st_size, held)
+        held = self.look(key, version_of(self._ask(put, "") or {}))
+        if held is None or held.size != path.stat().st_size:
+            raise StorageFailed(f"{key} was confirmed, and is not there with its {path.stat().st_size} bytes: {held}.")
+        return Stored(f"s3://{self.bucket}/{key}", sha256.hex(), held.size, held.locked_until)
 
-    def _has_object_lock(self) -> bool:
-        try:
-            answer = self.client.get_object_lock_configuration(Bucket=self.bucket)
-        except (ClientError, BotoCoreError):  # none, or a server that does not know the question
-            return False
-        return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+    def has_object_lock(self) -> bool:
+        """Whether objects of this bucket can be locked; a server that refuses the question has none for us.
 
-    def get(self, key: str) -> bytes | None:
-        """An object's content; None when there is none of that name.
+        Raises:
+            StorageFailed: the server does not answer.
+        """
+
+        def asked() -> bool:
+            try:
+                answer = self.client.get_object_lock_configuration(Bucket=self.bucket)
+            except ClientError:
+                return False
+            return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+
+        return bool(self._ask(asked, ""))
+
+    def get(self, key: str, version: str | None = None) -> bytes | None:
+        """An object's content, of one version or as it is now; None when there is none of that name.
 
         Raises:
             StorageFailed: the server refused, or does not answer.
         """
-        return self._ask(lambda: bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()), key)
+        place = self._place(key, version)
+        return self._ask(lambda: bytes(self.client.get_object(**place)["Body"].read()), key)
 
-    def size(self, key: str) -> int | None:
-        """An object's size in bytes; None when there is none of that name.
-
-        Raises:
-            StorageFailed: the server refused, or does not answer.
-        """
-        return self._ask(lambda: int(self.client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]), key)
-
-    def delete(self, key: str) -> None:
-        """Delete an object; nothing happens when it is gone already.
+    def contents(self, key: str) -> Iterator[bytes]:
+        """What an object holds, and then what it held before it was overwritten or hidden, the newest first.
 
         Raises:
             StorageFailed: the server refused, or does not answer.
         """
-        self._ask(lambda: self.client.delete_object(Bucket=self.bucket, Key=key), key)
+        if (now := self.get(key)) is not None:
+            yield now
+        for one in self.versions(key):
+            if (
+                one.key == key
+                and one.version
+                and not one.is_marker
+                and (content := self.get(key, one.version)) is not None
+            ):
+                yield content
+
+    def look(self, key: str, version: str | None = None) -> Held | None:
+        """What the server has of an object; None when there is none of that name.
+
+        Raises:
+            StorageFailed: the server refused, or does not answer.
+        """
+        place = self._place(key, version)
+        head = self._ask(lambda: dict(self.client.head_object(**place)), key)
+        return Held.of(head) if head is not None else None
+
+    def delete(self, key: str, version: str | None = None) -> None:
+        """Delete an object, or one version of it for good; nothing happens when it is gone already.
+
+        Raises:
+            StorageFailed: the server refused, or does not answer.
+        """
+        place = self._place(key, version)
+        self._ask(lambda: self.client.delete_object(**place), key)
+
+    def clear(self, prefix: str) -> dt.datetime | None:
+        """Delete every version of the objects that start so. What is locked stays: until when, or None when nothing is left.
+
+        Raises:
+            StorageFailed: the server refused for another reason, or does not answer.
+        """
+        locked: list[dt.datetime] = []
+        for one in self.versions(prefix):
+            try:
+                self.delete(one.key, one.version)
+            except StorageFailed:
+                held = None if one.is_marker else self.look(one.key, one.version)
+                if held is None or held.locked_until is None:
+                    raise
+                locked.append(held.locked_until)
+        return max(locked, default=None)
+
+    def locked_until(self, prefix: str) -> dt.datetime | None:
+        """The last moment at which anything that starts so is locked, passed or not; None when nothing ever was.
+
+        Raises:
+            StorageFailed: the server refused, or does not answer.
+        """
+        if not self.has_object_lock():
+            return None
+        held = (self.look(one.key, one.version) for one in self.versions(prefix) if not one.is_marker)
+        return max((one.locked_until for one in held if one and one.locked_until), default=None)
+
+    def versions(self, prefix: str) -> list[Version]:
+        """Every version of the objects that start so, also hidden ones; by name, the newest first.
+
+        Raises:
+            StorageFailed: the server refused, or does not answer.
+        """
+        if not self._keeps_versions():
+            return [Version(key, None) for key in self.keys(prefix)]
+
+        def listed() -> list[Version]:
+            found = []
+            for page in self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
+                for kind in ("Versions", "DeleteMarkers"):
+                    for item in page.get(kind, ()):
+                        one = Version(item["Key"], item["VersionId"], kind == "DeleteMarkers")
+                        found.append((item["Key"], -item["LastModified"].timestamp(), one))
+            return [one for *_, one in sorted(found, key=lambda row: row[:2])]
+
+        return self._ask(listed, "") or []
+
+    def _keeps_versions(self) -> bool:
+        def asked() -> bool:
+            try:
+                answer = self.client.get_bucket_versioning(Bucket=self.bucket)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code", "") in NOT_KNOWN:
+                    return False
+                raise
+            return answer.get("Status") in ("Enabled", "Suspended")
+
+        return bool(self._ask(asked, ""))
+
+    def _place(self, key: str, version: str | None) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": key, **({"VersionId": version} if version else {})}
 
     def keys(self, prefix: str) -> list[str]:
         """The names of the objects that start so, in order.
@@ -144,34 +231,8 @@ class ObjectStore:
         return self._ask(listed, "") or []
 
     def _ask(self, question: Callable[[], Answer], key: str) -> Answer | None:
-        waits = _waits(self.give_up_seconds)
-        while True:
-            try:
-                return question()
-            except ClientError as error:
-                code = error.response.get("Error", {}).get("Code", "")
-                if key and code in MISSING:
-                    return None
-                if code in HOPELESS or (pause := next(waits, None)) is None:
-                    raise StorageFailed(self._refusal(error, code)) from error
-            except (BotoCoreError, OSError) as error:
-                if (pause := next(waits, None)) is None:
-                    raise StorageFailed(
-                        f"The S3 server at {self.endpoint} does not answer ({type(error).__name__})."
-                    ) from error
-            time.sleep(pause)
-
-    def _refusal(self, error: ClientError, code: str) -> str:
-        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        if code in ("403", "AccessDenied", "RequestTimeTooSkewed") and (away := _clock_difference(headers.get("date"))):
-            # some servers call a wrong clock a wrong key
-            return f"The S3 server at {self.endpoint} refused: this machine's clock is {away} away from the server's."
-        if code == "NoSuchBucket" or (code == "404" and error.operation_name == "ListObjectsV2"):
-            return f"The S3 server at {self.endpoint} has no bucket {self.bucket!r}: make it, or set LOYALTY_S3_BUCKET."
-        if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            return f"The S3 server at {self.endpoint} refused the keys ({code}): look at LOYALTY_S3_ACCESS_KEY_ID and its secret."
-        said = error.response.get("Error", {}).get("Message", "")
-        return f"The S3 server at {self.endpoint} refused {error.operation_name} ({code}): {said}"
+        """None: ``key`` is not there."""
+        return s3_answers.answer(question, self.endpoint, self.bucket, self.give_up_seconds, may_be_missing=bool(key))
 
 
 def connect(access: StorageAccess, *, give_up_seconds: float = GIVE_UP_SECONDS) -> ObjectStore:
@@ -207,23 +268,9 @@ def later(moment: dt.datetime, *, years: int) -> dt.datetime | None:
     return moment + dt.timedelta(days=round(365.25 * years)) if years else None
 
 
+def _headers(lock: Lock | None) -> dict[str, Any]:
+    return {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until} if lock else {}
+
+
 def _is_local(endpoint: str | None) -> bool:
     return endpoint is not None and "://127.0.0.1" in endpoint
-
-
-def _waits(give_up_seconds: float) -> Iterator[float]:
-    deadline, pause = time.monotonic() + give_up_seconds, 0.5
-    while time.monotonic() < deadline:
-        yield min(pause, max(0.0, deadline - time.monotonic()))
-        pause = min(pause * 2, 10)
-
-
-def _clock_difference(date: str | None) -> dt.timedelta | None:
-    if not date:
-        return None
-    away = _now() - email.utils.parsedate_to_datetime(date)
-    return dt.timedelta(seconds=round(abs(away).total_seconds())) if abs(away) > CLOCK_TOLERANCE else None
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)

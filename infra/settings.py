@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     backup_keep_daily: Annotated[int, Field(ge=1)] = 7
     backup_keep_weekly: Annotated[int, Field(ge=0)] = 5
     backup_keep_monthly: Annotated[int, Field(ge=0)] = 13
+    backup_lock_days: Annotated[int, Field(ge=0, le=3650)] = 14
+    backup_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
     postgres_tools: Path | None = None
 
     evidence_keys: Annotated[Path | None, AfterValidator(lambda path: path and path.expanduser().absolute())] = None

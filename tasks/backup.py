@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def keys() -> Keys:
 
 def vault() -> Vault:
     """The bucket and the keys."""
-    return Vault(object_store.connect(embedded.storage_access(settings())), keys(), settings().backup_prefix)
+    chosen = settings()
+    store = object_store.connect(embedded.storage_access(chosen))
+    return Vault(store, keys(), chosen.backup_prefix, chosen.backup_lock_days, chosen.backup_lock_mode)
 
 
 def generate_keys() -> Path:
@@ -111,8 +114,22 @@ def verify(wanted: str | None) -> dict[str, Any]:
     return {"backup_id": backup_id, "parts": len(sealed.parts), "stored_bytes": sealed.stored_bytes}
 
 
-def prune(now: dt.datetime, *, dry_run: bool) -> tuple[list[Backup], str | None]:
-    """Remove what retention no longer keeps; return it, and why nothing may go if nothing may."""
+@dataclass(frozen=True)
+class Pruned:
+    """What went (or would go), what stays because the bucket has locked it, and why nothing may go if nothing may."""
+
+    gone: list[Backup]
+    locked: list[tuple[Backup, str]]
+    why: str | None
+
+
+def prune(now: dt.datetime, *, dry_run: bool) -> Pruned:
+    """Remove what retention no longer keeps and no lock holds; with it what dead runs left under a lock that has ended.
+
+    Raises:
+        StorageFailed: the server refused, or does not answer.
+        LastProvenBackup: the database keeps what the plan would remove.
+    """
     chosen = settings()
     known = listed()
     with ledger.engine().connect() as connection:
@@ -125,12 +142,19 @@ def prune(now: dt.datetime, *, dry_run: bool) -> tuple[list[Backup], str | None]
         monthly=chosen.backup_keep_monthly,
         signed=signed,
     )
-    half_removed = [one for one in known if one.state == "pruning"]
+    place = vault()
+    gone: list[Backup] = []
+    locked: list[tuple[Backup, str]] = []
+    for one in [*(one for one in known if one.state == "pruning"), *going]:
+        if until := backup_run.locked_until(place, one.backup_id, now):
+            locked.append((one, backup_run.in_words(until)))
+            continue
+        if not dry_run:
+            backup_run.remove(ledger.engine(), place, one, now)
+        gone.append(one)
     if not dry_run:
-        place = vault()
-        for one in half_removed + going:
-            backup_run.remove(ledger.engine(), place, one)
-    return half_removed + going, why
+        backup_run.sweep(ledger.engine(), place)
+    return Pruned(gone, locked, why)
 
 
 def drill(wanted: str | None, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:

@@ -30,10 +30,12 @@ def back_up_step() -> dict[str, Any]:
 @task(name="prune")
 def prune_step(now: dt.datetime) -> list[str]:
     """Remove what retention no longer keeps; return the ids."""
-    gone, why = backup.prune(now, dry_run=False)
-    if why:
-        get_run_logger().warning("No backup was removed: %s", why)
-    return [one.backup_id for one in gone]
+    done = backup.prune(now, dry_run=False)
+    if done.why:
+        get_run_logger().warning("No backup was removed: %s", done.why)
+    for one, until in done.locked:
+        get_run_logger().info("Backup %s stays: it is locked until %s", one.backup_id, until)
+    return [one.backup_id for one in done.gone]
 
 
 @task(name="drill")
@@ -70,6 +72,7 @@ def publish_backups(made: dict[str, Any]) -> None:
             "MB stored": round(one.facts["stored_bytes"] / 1e6, 1),
             "seconds": one.facts["seconds"],
             "last closed day": one.facts["last_closed"],
+            "locked until": (one.facts.get("locked_until") or "not locked")[:16].replace("T", " "),
         }
         for one in backup.listed()
         if one.taken_at

@@ -12,7 +12,8 @@ from expectations import runner
 from infra import embedded, evidence_keys, evidence_pack, object_store
 from infra.backup_keys import Keys
 from infra.backup_refusals import BackupRefused
-from infra.object_store import Stored
+from infra.object_store import Lock
+from infra.s3_answers import Stored
 from infra.settings import settings
 from points_ledger import evidence, month
 from tasks import ledger
@@ -123,11 +124,12 @@ def publish(name: str) -> tuple[Packed, list[Stored]]:
         # a pack of the month before it was signed stays beside the one after
         pack_name = "evidence-signed.zip" if known.signed_by else PACK
         until = object_store.later(known.signed_at or known.closed_at, years=settings().report_lock_years)
+        lock = Lock(until, "COMPLIANCE") if until else None
         stored = []
         for document, content in documents(made).items():
             (Path(folder) / document).write_bytes(content)
-            stored.append(store.put_file(place + document, Path(folder) / document, locked_until=until))
-        stored.append(store.put_file(place + pack_name, packed.path, locked_until=until))
+            stored.append(store.put_file(place + document, Path(folder) / document, lock=lock))
+        stored.append(store.put_file(place + pack_name, packed.path, lock=lock))
     return packed, stored
 
 

@@ -34,6 +34,10 @@ def run() -> None:
         f"Backup {manifest['backup_id']}: {content['plain_bytes'] / 1e6:,.1f} MB of rows as {content['stored_bytes'] / 1e6:,.1f}"
         f" MB in {len(content['parts'])} parts, {manifest['seconds']:.1f} s. It is proven by: loyalty backup drill"
     )
+    until = manifest["locked_until"]
+    click.echo(
+        f"Locked until {until[:16].replace('T', ' ')} UTC" if until else "Not locked: the bucket has no Object Lock"
+    )
 
 
 @backup.command(name="list")
@@ -60,7 +64,7 @@ def list_(*, bucket: bool, machine: bool) -> None:
     if machine:
         click.echo(as_json(rows))
         return
-    table = Table("backup", "taken at (UTC)", "state", "MB", "s", "proven", "", title=None)
+    table = Table("backup", "taken at (UTC)", "state", "MB", "s", "proven", "locked until", "", title=None)
     for row in rows:
         table.add_row(
             row["backup_id"],
@@ -69,6 +73,7 @@ def list_(*, bucket: bool, machine: bool) -> None:
             f"{row['stored_bytes'] / 1e6:,.1f}" if "stored_bytes" in row else "",
             str(row.get("seconds", "")),
             str(row.get("proven_at") or "")[:16],
+            str(row.get("locked_until") or "")[:16].replace("T", " "),
             row.get("message") or "",
         )
     Console(highlight=False).print(table)
@@ -90,10 +95,12 @@ def verify(backup_id: str | None) -> None:
 def prune(*, dry_run: bool) -> None:
     """Remove the backups that retention no longer keeps; never the newest that was proven, nor a newer one."""
     with plainly():
-        gone, why = steps.prune(dt.datetime.now(dt.UTC), dry_run=dry_run)
-    for one in gone:
+        done = steps.prune(dt.datetime.now(dt.UTC), dry_run=dry_run)
+    for one in done.gone:
         click.echo(f"{'Would go' if dry_run else 'Removed'}: {one.backup_id} of {one.taken_at:%Y-%m-%d %H:%M} UTC")
-    click.echo(f"{'Nothing may go' if why else f'{len(gone)} backups'}{f': {why}' if why else ''}")
+    for one, until in done.locked:
+        click.echo(f"Stays: {one.backup_id} of {one.taken_at:%Y-%m-%d %H:%M} UTC, locked until {until}")
+    click.echo(f"Nothing may go: {done.why}" if done.why else f"{len(done.gone)} backups")
 
 
 @backup.command()

@@ -37,6 +37,7 @@ from points_ledger import backups, night, totals, verification
 from points_ledger.errors import InvalidRequest, LastProvenBackup, NotAllowed, translated
 
 PART = 4096
+NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)  # no lock here lasts so long
 
 
 @pytest.fixture
@@ -378,10 +379,10 @@ def test_a_server_that_goes_for_good_fails_the_run_and_the_next_one_clears_up(
 ):
     put, stored = type(vault.store).put, []
 
-    def breaks_down(self, key, content):
-        if len(stored) == 1:
+    def breaks_down(self, key, content, **options):
+        if stored:
             storage.stop()
-        put(self, key, content)
+        put(self, key, content, **options)
         stored.append(key)
 
     monkeypatch.setattr(type(vault.store), "put", breaks_down)
@@ -419,7 +420,7 @@ def test_a_wrong_clock_is_named_not_the_keys(vault, monkeypatch):
 
     ahead = lambda *_, **__: dt.datetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(hours=1)  # noqa: E731
     monkeypatch.setattr(botocore.auth, "get_current_datetime", ahead)
-    monkeypatch.setattr("infra.object_store._now", lambda: dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
+    monkeypatch.setattr("infra.s3_answers._now", lambda: dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
     with pytest.raises(StorageFailed, match=r"clock is 1:00:0\d away"):
         vault.store.keys("")
 
@@ -575,16 +576,16 @@ def test_a_prune_removes_the_objects_and_never_the_last_that_was_proven(shop, va
     drills.drill(engine, vault, tmp_path / "scratch", wanted=first["backup_id"])
     for one in known(shop):  # the first is the only proven one, nothing newer than the second is proven
         with pytest.raises(LastProvenBackup):
-            backup_run.remove(engine, vault, one)
+            backup_run.remove(engine, vault, one, NOW)
     assert {one["backup_id"] for one in vault.manifests()} == {first["backup_id"], second["backup_id"]}
 
     drills.drill(engine, vault, tmp_path / "scratch")
-    backup_run.remove(engine, vault, known(shop)[0])
+    backup_run.remove(engine, vault, known(shop)[0], NOW)
 
     assert states(shop) == ["pruned", "proven"]
     assert only_whole_backups_are_stored(shop, vault)
     with pytest.raises(LastProvenBackup):
-        backup_run.remove(engine, vault, known(shop)[1])
+        backup_run.remove(engine, vault, known(shop)[1], NOW)
 
 
 def test_the_last_backup_of_a_signed_month_stays_and_the_first_with_its_signature(ledger):
@@ -618,17 +619,24 @@ def test_the_last_backup_of_a_signed_month_stays_and_the_first_with_its_signatur
             backups.record(connection, f"{number:032x}", "pruning")
 
 
-def test_a_prune_that_was_cut_short_is_finished(shop, vault, storage, tmp_path):
+def test_a_prune_that_was_cut_short_is_finished(shop, vault, storage, tmp_path, monkeypatch):
     take(shop, vault)
     take(shop, vault)
     drills.drill(shop.engine(), vault, tmp_path / "scratch")
     oldest = known(shop)[0]
-    storage.stop()
-    with pytest.raises(StorageFailed):
-        backup_run.remove(shop.engine(), vault, oldest)
+    delete = type(vault.store).delete
+
+    def breaks_down(self, key, version=None):
+        delete(self, key, version)
+        storage.stop()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(vault.store), "delete", breaks_down)
+        with pytest.raises(StorageFailed):
+            backup_run.remove(shop.engine(), vault, oldest, NOW)
     storage.start()
     assert states(shop) == ["pruning", "proven"]
-    backup_run.remove(shop.engine(), vault, known(shop)[0])
+    backup_run.remove(shop.engine(), vault, known(shop)[0], NOW)
     assert states(shop) == ["pruned", "proven"]
     assert only_whole_backups_are_stored(shop, vault)
 
