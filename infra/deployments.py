@@ -82,7 +82,7 @@ DEPLOYMENTS: Final = (
         entrypoint="flows.backup.back_up_ledger",
         name="every-night",
         cron="30 2 * * *",
-        overdue_after_hours=26,
+        overdue_after_hours=26,  # of its runs; the catalogue is asked as well: infra/backup_alerts.py
         owner="operations",
         description="Back the ledger up into the bucket, encrypted and signed, and remove the backups that retention no longer "
         "keeps. Safe to start again.",
@@ -94,7 +94,7 @@ DEPLOYMENTS: Final = (
         entrypoint="flows.drill.drill_restore",
         name="every-week",
         cron="30 5 * * 0",
-        overdue_after_hours=240,
+        overdue_after_hours=240,  # as above
         owner="operations",
         description="Restore the newest backup into a scratch Postgres, verify every wallet, lot and seal, and compare the totals "
         "with those of the moment that was backed up. Nothing in the ledger is touched.",

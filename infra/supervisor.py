@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from infra import alerts, cluster, deployments, embedded, prefect_api, prefect_database
+from infra import alerts, cluster, database, deployments, embedded, prefect_api, prefect_database
+from infra.backup_alerts import BackupAlerts
 from infra.logs import configure
 from infra.part import Part, PortTaken, require_free_port
 from infra.prefect_api import PrefectApi, ServerUnreachable
@@ -163,7 +164,8 @@ class Supervisor:
     # Running
 
     def _watch(self) -> None:
-        watch = Watch(self.api, alerts.teller(self.settings))
+        ledger = BackupAlerts(lambda: database.ledger_url(self.settings, "batch"))
+        watch = Watch(self.api, alerts.teller(self.settings), ledger.findings)
         last_sweep = last_look = time.monotonic()
         while not self.asked_to_stop:
             time.sleep(0.5)

@@ -2,12 +2,12 @@
 
 ``self_check`` is asked once after a start; ``Watch.sweep`` every half minute from then on. It looks at the state a
 run has now, not at events: the zombie automation of Prefect's documentation crashed runs that awaited approval. What is
-new is logged and told to staff (``alerts``): a night that failed, no good backup for 26 hours, no drill for ten days.
+new is logged and told to staff (``alerts``): a night that failed, and what the ledger itself reports (``backup_alerts``).
 """
 
 import datetime as dt
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from infra.alerts import Tell
@@ -36,10 +36,14 @@ def self_check(api: PrefectApi, worker: str) -> list[str]:
 
 @dataclass
 class Watch:
-    """One pair of eyes; remembers what it has said, so that each finding is told once."""
+    """One pair of eyes; remembers what it has said, so that each finding is told once.
+
+    ``ledger``: what is found there at a moment, whatever Prefect says.
+    """
 
     api: PrefectApi
     tell: Tell
+    ledger: Callable[[dt.datetime], list[str]] = lambda _: []
     told: set[str] = field(default_factory=set)
 
     def sweep(self, now: dt.datetime) -> list[str]:
@@ -48,7 +52,7 @@ class Watch:
         Raises:
             infra.prefect_api.ServerUnreachable: The server does not answer.
         """
-        current = [*self._silent(now), *self._late(now), *self._overdue(now), *self._failed()]
+        current = [*self.ledger(now), *self._silent(now), *self._late(now), *self._overdue(now), *self._failed()]
         fresh = [finding for finding in current if finding not in self.told]
         self.told = set(current)  # what has cleared may be told again when it comes back
         for finding in fresh:

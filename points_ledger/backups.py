@@ -13,7 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 LOCK = (20266, 0)  # one backup of a ledger at a time
+BACKUP_EVERY = dt.timedelta(hours=26)  # the newest good backup may be so old; the job runs every night
 DRILL_EVERY = dt.timedelta(days=10)  # the last proof may be so old; the drill runs every week
+CLOCKS_APART = dt.timedelta(minutes=5)  # a backup from further in the future has a wrong clock behind it
 STORED = ("complete", "in doubt", "proven")
 
 
@@ -33,11 +35,26 @@ class Backup:
 
 @dataclass(frozen=True)
 class Standing:
-    """The newest good backup, the newest proof, and what both mean: losses (RPO) and time (RTO)."""
+    """The newest good backup, the newest proof, and what both mean: losses (RPO) and time (RTO), measured.
+
+    ``since``: from when on there is something to lose, the first version of the programme; None before it.
+    """
 
     newest: Backup | None
     proven: Backup | None
     drill_seconds: float | None
+    since: dt.datetime | None
+
+    def is_late(self, now: dt.datetime) -> bool:
+        """No good backup for 26 hours, or one of a moment that has not come yet."""
+        taken = self.newest.taken_at if self.newest else None
+        if taken and taken > now + CLOCKS_APART:
+            return True
+        return _is_older(taken or self.since, now, BACKUP_EVERY)
+
+    def is_unproven(self, now: dt.datetime) -> bool:
+        """No backup proven for ten days."""
+        return _is_older((self.proven.proven_at if self.proven else None) or self.since, now, DRILL_EVERY)
 
 
 def record(
@@ -76,7 +93,7 @@ def catalogue(connection: Connection) -> list[Backup]:
 
 
 def standing(connection: Connection) -> Standing:
-    """What ``loyalty status`` shows."""
+    """What ``loyalty status`` shows, and what the watch goes by: good is what the catalogue calls so, not a run that ended."""
     good = [backup for backup in catalogue(connection) if backup.taken_at and backup.state in ("complete", "proven")]
     newest = max(good, key=_taken_at, default=None)
     proven = max((backup for backup in good if backup.proven_at), key=_proven_at, default=None)
@@ -86,7 +103,8 @@ def standing(connection: Connection) -> Standing:
             " ORDER BY event_no DESC LIMIT 1"
         )
     ).scalar_one_or_none()
-    return Standing(newest, proven, seconds)
+    since = connection.execute(text("SELECT min(added_at) FROM points.policy_version")).scalar_one()
+    return Standing(newest, proven, seconds, since)
 
 
 def adopt(connection: Connection, manifests: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
@@ -151,6 +169,10 @@ def only_one(engine: Engine) -> Iterator[bool]:
         finally:
             if held:
                 session.execute(text("SELECT pg_advisory_unlock(:class, :key)"), values)
+
+
+def _is_older(moment: dt.datetime | None, now: dt.datetime, limit: dt.timedelta) -> bool:
+    return moment is not None and now - moment > limit
 
 
 def _taken_at(backup: Backup) -> dt.datetime:

@@ -98,6 +98,6 @@ def _backup_line(kept: dict[str, Any]) -> str:
 
 def _drill_line(kept: dict[str, Any]) -> str:
     if kept["proven_at"] is None:
-        return "[red]none[/]: no backup is proven; loyalty backup drill"
+        return "[red]not proven[/]: no backup was restored yet, so how long that takes (RTO) is not known; loyalty backup drill"
     line = f"{kept['proven_at']:%Y-%m-%d %H:%M} UTC: restored and proven in {kept['drill_seconds']:.0f} s (RTO)"
     return f"[red]{line}[/]" if kept["is_unproven"] else line

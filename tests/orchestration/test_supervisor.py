@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from infra import services
+from infra.backup_alerts import BackupAlerts
 from infra.prefect_api import POOL, PrefectApi, connect
 from infra.settings import Settings
 from infra.watch import Watch, self_check
@@ -219,6 +220,23 @@ def test_an_overdue_night_is_told_once_with_its_consequence_and_runbook(up):
     assert "flows.night.close_night" in findings[0]
     assert "docs/howto/rerun-a-night.md" in findings[0]
     assert [finding for finding in watch.sweep(later) if "close_night has not succeeded" in finding] == []
+
+
+def test_a_backup_job_that_completed_without_a_good_backup_is_told_by_the_catalogue(up, ledger):
+    ledger.start()
+    ledger.rows("ALTER TABLE points.policy_version DISABLE TRIGGER USER")
+    ledger.rows("UPDATE points.policy_version SET added_at = added_at - interval '27 hours'")
+    [job] = [item for item in up.api.deployments() if item["entrypoint"] == "flows.backup.back_up_ledger"]
+    up.api.call("POST", f"/deployments/{job['id']}/create_flow_run", {"state": {"type": "COMPLETED"}})
+    catalogue = BackupAlerts(lambda: ledger.url.set(username="loyalty_batch").render_as_string(hide_password=False))
+    told = []
+    watch = Watch(up.api, told.append, catalogue.findings)
+
+    found = [finding for finding in watch.sweep(dt.datetime.now(dt.UTC)) if "backup" in finding]
+
+    assert [finding.partition(".")[0] for finding in found] == ["There is no good backup at all"]
+    assert found[0] in told[0]
+    assert [finding for finding in watch.sweep(dt.datetime.now(dt.UTC)) if "backup" in finding] == []
 
 
 def test_what_an_operator_paused_stays_paused_through_down_and_up(up):

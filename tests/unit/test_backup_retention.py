@@ -6,8 +6,7 @@ import random
 import pytest
 
 from infra.deployments import DEPLOYMENTS
-from points_ledger.backups import DRILL_EVERY, Backup, removable
-from tasks.backup_standing import LATE_AFTER
+from points_ledger.backups import BACKUP_EVERY, DRILL_EVERY, Backup, removable
 
 NOW = dt.datetime(2026, 9, 30, 12, tzinfo=dt.UTC)
 KEEP = {"daily": 7, "weekly": 5, "monthly": 13}
@@ -96,7 +95,7 @@ def test_whatever_the_history_the_newest_proven_survives_and_a_second_plan_remov
         assert again == [], why
 
 
-def test_the_status_and_the_watch_call_the_same_age_too_old():
+def test_the_catalogue_and_the_schedule_call_the_same_age_too_old():
     hours = {one.entrypoint: one.overdue_after_hours for one in DEPLOYMENTS}
-    assert dt.timedelta(hours=hours["flows.backup.back_up_ledger"]) == LATE_AFTER
+    assert dt.timedelta(hours=hours["flows.backup.back_up_ledger"]) == BACKUP_EVERY
     assert dt.timedelta(hours=hours["flows.drill.drill_restore"]) == DRILL_EVERY
