@@ -30,7 +30,7 @@ class Verified:
 
 
 CHECKS = {
-    "I1": "wallets: balance, debt and seq rebuilt from entries",
+    "I1": "wallets: balance, debt (I14) and seq rebuilt from entries",
     "I2": "lots: points, remaining, expired and dates rebuilt from entries",
     "I3": "the lots of a member add up to the wallet",
     "I4": "running balances chain from entry to entry",
@@ -54,11 +54,16 @@ def verify(connection: Connection, *, on_check: Callable[[str, str], None] | Non
     for check, title in CHECKS.items():
         if on_check:
             on_check(check, title)
-        rows = connection.execution_options(yield_per=1000).execute(
-            statement(f"verify_{check.lower()}"), {"since": "-infinity"}
-        )
-        for row in rows:
-            yield Difference(check, row.difference)
+        yield from differences(connection, check)
+
+
+def differences(connection: Connection, check: str) -> Iterator[Difference]:
+    """Yield what one of ``CHECKS`` finds."""
+    rows = connection.execution_options(yield_per=1000).execute(
+        statement(f"verify_{check.lower()}"), {"since": "-infinity"}
+    )
+    for row in rows:
+        yield Difference(check, row.difference)
 
 
 def counts(connection: Connection) -> Verified:

@@ -83,5 +83,7 @@ def publish_backups(made: dict[str, Any]) -> None:
 def publish_drill(evidence: dict[str, Any]) -> None:
     """Publish what a drill has proven."""
     lines = ["# The newest backup was restored and proven", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in evidence.items() if name != "differences"]
+    lines += [f"| {name} | {value} |" for name, value in evidence.items() if name not in ("differences", "stages")]
+    lines += ["", "| step | seconds |", "|---|---|"]
+    lines += [f"| {step} | {seconds} |" for step, seconds in evidence["stages"].items()]
     create_markdown_artifact(key="drill", markdown="\n".join(lines), description="Restored, verified, equal")

@@ -46,6 +46,7 @@ def test_a_night_without_a_good_backup_is_named_and_one_with_it_is_published_and
     evidence = drill_restore()
     assert (evidence["backup_id"], evidence["passed"]) == (made["backup_id"], True)
     assert made["backup_id"] in Artifact.get("drill").data
+    assert "| I10: seals recompute, and chain from the first day |" in Artifact.get("drill").data
 
     (storage.folder / "backups" / made["backup_id"] / "part-000001").write_bytes(b"something else")
     state = drill_restore(return_state=True)
