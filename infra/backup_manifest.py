@@ -12,8 +12,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from infra.backup_keys import key_id, public_text
+from infra.backup_parts import Sealed
 from infra.backup_refusals import BackupDamaged, NoSuchBackup, StorageFailed
-from infra.backup_stream import Sealed
 from infra.object_store import Lock, ObjectStore
 
 NAME = "MANIFEST"
@@ -56,7 +56,7 @@ def commit(
             "signer": key_id(public_text(signer.public_key())),
         }
     ).encode()
-    version = store.put(prefix + NAME, document, lock=lock)
+    version = store.put(prefix + NAME, document, lock=lock).version
     if store.get(prefix + NAME, version) != document:
         raise StorageFailed(f"{prefix}{NAME} does not read back as it was written.")
     held = store.look(prefix + NAME, version)

@@ -18,8 +18,9 @@ from sqlalchemy import Engine
 
 from infra import backup_manifest, backup_source, postgres_tools
 from infra.backup_keys import Keys, key_id
+from infra.backup_parts import PART_BYTES, Sealed, check_part
 from infra.backup_refusals import BackupDamaged, BackupLocked, BackupUnderWay, NoSuchBackup, StorageFailed
-from infra.backup_stream import PART_BYTES, Sealed, check_part, seal
+from infra.backup_stream import seal
 from infra.object_store import Lock, ObjectStore
 from infra.s3_answers import FOR_EVER
 from points_ledger import backups

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from infra import s3_answers
 from infra.backup_refusals import StorageFailed
 from infra.embedded import StorageAccess
-from infra.s3_answers import Held, Stored, Version, version_of
+from infra.s3_answers import Confirmed, Held, Stored, Version, version_of
 
 Answer = TypeVar("Answer")
 GIVE_UP_SECONDS = 120.0
@@ -47,15 +47,16 @@ class ObjectStore:
 
     def put(
         self, key: str, content: bytes, *, content_type: str = "application/octet-stream", lock: Lock | None = None
-    ) -> str | None:
-        """Store an object; return its version, None in a bucket that keeps none.
+    ) -> Confirmed:
+        """Store an object.
 
         Raises:
             StorageFailed: it is not stored.
         """
+        sha256 = hashlib.sha256(content)
         digests = {
             "ContentMD5": base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode(),
-            "ChecksumSHA256": base64.b64encode(hashlib.sha256(content).digest()).decode(),
+            "ChecksumSHA256": base64.b64encode(sha256.digest()).decode(),
         }
         answer = self._ask(
             lambda: dict(
@@ -65,7 +66,7 @@ class ObjectStore:
             ),
             "",
         )
-        return version_of(answer or {})
+        return Confirmed(sha256.hexdigest(), version_of(answer or {}))
 
     def put_file(self, key: str, path: Path, *, lock: Lock | None = None) -> Stored:
         """Store a file, up to 5 GB, and lock it where the bucket has Object Lock; say until when the server really holds it.

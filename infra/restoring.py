@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Engine, text
 
 from infra import backup_source, postgres_tools
 from infra.backup_keys import key_id
+from infra.backup_parts import Sealed
 from infra.backup_refusals import KeysMissing, NotEmpty, RestoreFailed
-from infra.backup_stream import Sealed, unseal
+from infra.backup_stream import unseal
 from infra.object_store import ObjectStore
 
 

@@ -32,6 +32,14 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """The SHA-256 of what was sent, in hexadecimal digits, and its version, None in a bucket that keeps none."""
+
+    sha256: str
+    version: str | None
+
+
+@dataclass(frozen=True)
 class Held:
     """What the server says it has: bytes, the version in a bucket that keeps versions, and until when that is locked."""
 

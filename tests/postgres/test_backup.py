@@ -159,7 +159,9 @@ def test_what_is_taken_is_restored_elsewhere_and_proven(shop, vault, tmp_path):
     with shop.engine().connect() as connection:
         standing = backups.standing(connection)
     assert standing.newest.backup_id == standing.proven.backup_id == manifest["backup_id"]
-    assert standing.drill_seconds == evidence["seconds"]
+    assert standing.drill_seconds == evidence["seconds"] >= evidence["restore_seconds"] > 0
+    checked = {what.partition(":")[0] for what in evidence["stages"]}
+    assert checked >= {"restoring", *verification.CHECKS}
 
 
 def test_a_copy_has_the_same_rights_triggers_and_totals_and_goes_on_working(shop, vault):
@@ -246,6 +248,15 @@ def test_a_ledger_that_lies_is_backed_up_faithfully_and_refuted_by_the_drill(sho
     assert not evidence["passed"]
     assert any(line.startswith("I1:") for line in evidence["differences"])
     assert states(shop) == ["in doubt"]
+
+
+def test_a_drill_names_the_first_differences_and_counts_them_all(shop, vault, tmp_path):
+    shop.rows("UPDATE points.wallet SET balance = balance + 10")
+    take(shop, vault)
+    evidence = drills.drill(shop.engine(), vault, tmp_path / "scratch")
+    assert len(evidence["differences"]) == drills.MOST_FINDINGS
+    wallets = shop.one("SELECT count(*) FROM points.wallet")
+    assert evidence["different"] >= 2 * wallets > drills.MOST_FINDINGS  # I1 and I3 at least
 
 
 def test_a_backup_is_found_without_any_database_and_adopted_after_a_restore(shop, vault):
@@ -382,8 +393,9 @@ def test_a_server_that_goes_for_good_fails_the_run_and_the_next_one_clears_up(
     def breaks_down(self, key, content, **options):
         if stored:
             storage.stop()
-        put(self, key, content, **options)
+        answer = put(self, key, content, **options)
         stored.append(key)
+        return answer
 
     monkeypatch.setattr(type(vault.store), "put", breaks_down)
     with pytest.raises(StorageFailed, match="does not answer"):

@@ -17,9 +17,9 @@ from botocore.exceptions import ClientError
 
 from infra import backup_keys, backup_run, database, drills, erasure_list
 from infra.backup_manifest import NAME
+from infra.backup_parts import Sealed, check_part
 from infra.backup_refusals import BackupDamaged, BackupLocked, StorageFailed
 from infra.backup_run import Vault
-from infra.backup_stream import Sealed, check_part
 from infra.embedded import StorageAccess
 from infra.object_store import Lock, ObjectStore, connect
 from infra.s3_answers import FOR_EVER
