@@ -427,14 +427,33 @@ def test_wrong_keys_of_the_bucket_and_a_missing_bucket_are_named_at_once(shop, v
     recovers(shop, vault)
 
 
-def test_a_wrong_clock_is_named_not_the_keys(vault, monkeypatch):
+def test_a_wrong_clock_is_named_not_the_keys(shop, vault, monkeypatch):
     import botocore.auth  # noqa: PLC0415 - its clock is what this changes
 
     ahead = lambda *_, **__: dt.datetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(hours=1)  # noqa: E731
-    monkeypatch.setattr(botocore.auth, "get_current_datetime", ahead)
-    monkeypatch.setattr("infra.s3_answers._now", lambda: dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
-    with pytest.raises(StorageFailed, match=r"clock is 1:00:0\d away"):
-        vault.store.keys("")
+    with monkeypatch.context() as wrong:
+        wrong.setattr(botocore.auth, "get_current_datetime", ahead)
+        wrong.setattr("infra.s3_answers._now", lambda: dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
+        with pytest.raises(StorageFailed, match=r"clock is 1:00:0\d away"):
+            take(shop, vault)
+    recovers(shop, vault)
+
+
+def test_a_part_that_the_server_confirmed_and_lost_fails_the_run(shop, vault, monkeypatch):
+    put = type(vault.store).put
+
+    def loses(self, key, content, **options):
+        answer = put(self, key, content, **options)
+        if key.endswith("part-000002"):
+            self.delete(key)
+        return answer
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(vault.store), "put", loses)
+        with pytest.raises(StorageFailed, match="part-000002 was confirmed with"):
+            take(shop, vault)
+    assert list(vault.manifests()) == []
+    recovers(shop, vault)
 
 
 def test_a_full_disk_at_the_bucket_fails_the_run(shop, vault, storage):
