@@ -60,6 +60,8 @@ def unseal(
 ) -> None:
     """Write the plain bytes to ``sink``; no byte of a part is used before the part's SHA-256 agrees with ``sealed``.
 
+    The last bytes are held back until the whole agrees: a reader that commits at the end has not seen it before.
+
     Raises:
         BackupDamaged: a part is missing or differs, or the whole does.
         StorageFailed: the server refused, or does not answer.
@@ -78,6 +80,7 @@ def unseal(
         raise failure
     if not writer.is_whole or writer.digest.hexdigest() != sealed.plain_sha256 or writer.size != sealed.plain_bytes:
         raise BackupDamaged(f"What {prefix} holds is not what was backed up: its content has another SHA-256.")
+    sink.write(writer.last)
 
 
 class _Plain:
@@ -147,12 +150,12 @@ class _Compressed(io.RawIOBase):
 
 
 class _Expanded(io.RawIOBase):
-    """Takes compressed bytes, writes plain ones, and keeps count."""
+    """Takes compressed bytes, writes plain ones but for the ``last``, and keeps count."""
 
     def __init__(self, sink: IO[bytes]) -> None:
         self.sink = sink
         self.unpacker = zstandard.ZstdDecompressor().decompressobj()
-        self.digest, self.size = hashlib.sha256(), 0
+        self.digest, self.size, self.last = hashlib.sha256(), 0, b""
         self.error: Exception | None = None
 
     def writable(self) -> bool:
@@ -167,7 +170,9 @@ class _Expanded(io.RawIOBase):
             plain = self.unpacker.decompress(bytes(data))
             self.digest.update(plain)
             self.size += len(plain)
-            self.sink.write(plain)
+            if plain:
+                self.sink.write(self.last)
+                self.last = plain
         except zstandard.ZstdError as error:
             self.error = BackupDamaged(f"The content does not decompress: {error}.")
             raise self.error from error

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import hashlib
+import io
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from sqlalchemy import text
 
 from infra import backup_keys, backup_manifest, backup_run, database, drills, postgres_tools, restoring
 from infra.backup_keys import Keys
+from infra.backup_parts import Sealed
 from infra.backup_refusals import (
     BackupDamaged,
     BackupFailed,
@@ -32,6 +34,7 @@ from infra.backup_refusals import (
     ToolMissing,
 )
 from infra.backup_run import Vault, catalogue_facts
+from infra.backup_stream import unseal
 from infra.object_store import connect
 from points_ledger import backups, night, totals, verification
 from points_ledger.errors import InvalidRequest, LastProvenBackup, NotAllowed, translated
@@ -350,6 +353,19 @@ def test_a_restore_that_stops_near_its_end_leaves_the_database_empty(bulk, vault
         with pytest.raises(BackupDamaged):
             restoring.restore(manifest, prefix, vault.store, vault.keys.identities(), engine, tools, written.append)
         assert sum(written) > 3_000_000
+        restoring.require_empty(engine)
+
+
+def test_the_end_of_a_backup_is_not_given_before_the_whole_of_it_agrees(shop, vault):
+    manifest = take(shop, vault)
+    wrong = manifest | {"content": manifest["content"] | {"plain_sha256": "0" * 64}}
+    sink, prefix = io.BytesIO(), vault.prefix(manifest["backup_id"])
+    with pytest.raises(BackupDamaged, match="another SHA-256"):
+        unseal(Sealed.of(wrong["content"]), vault.store, prefix, vault.keys.identities(), sink)
+    assert 0 < len(sink.getvalue()) < manifest["content"]["plain_bytes"]
+    with empty_database(shop) as engine:
+        with pytest.raises(BackupDamaged, match="another SHA-256"):
+            restore(vault, wrong, engine)
         restoring.require_empty(engine)
 
 
