@@ -3,12 +3,15 @@
 import datetime as dt
 
 import click
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from flows.commands.options import as_json
 from flows.commands.refusals import plainly
 from tasks import backup as steps
+
+SHORT = 8  # of an id, which every command takes; --json has them whole
 
 
 @click.group(
@@ -36,7 +39,9 @@ def run() -> None:
     )
     until = manifest["locked_until"]
     click.echo(
-        f"Locked until {until[:16].replace('T', ' ')} UTC" if until else "Not locked: the bucket has no Object Lock"
+        f"Locked until {until[:16].replace('T', ' ')} UTC"
+        if until
+        else "Not locked: the bucket has no Object Lock, or no days are set"
     )
 
 
@@ -44,7 +49,7 @@ def run() -> None:
 @click.option("--bucket", is_flag=True, help="Ask the bucket alone; needs no ledger, only signers.txt.")
 @click.option("--json", "machine", is_flag=True, help="For machines.")
 def list_(*, bucket: bool, machine: bool) -> None:
-    """Show the backups, their state, and when each was last verified and proven."""
+    """Show the backups by the start of their ids, their state, when each was last proven, and until when it is locked."""
     with plainly():
         if bucket:
             rows = [{**one, "state": "stored"} for one in steps.in_bucket()]
@@ -64,19 +69,23 @@ def list_(*, bucket: bool, machine: bool) -> None:
     if machine:
         click.echo(as_json(rows))
         return
-    table = Table("backup", "taken at (UTC)", "state", "MB", "s", "proven", "locked until", "", title=None)
+    table = Table("backup", "taken at (UTC)", "state", "MB", "s", "proven", "locked", box=SIMPLE)
+    for column in table.columns:
+        column.no_wrap = True
     for row in rows:
         table.add_row(
-            row["backup_id"],
+            row["backup_id"][:SHORT],
             str(row["taken_at"])[:16].replace("T", " "),
             row["state"],
             f"{row['stored_bytes'] / 1e6:,.1f}" if "stored_bytes" in row else "",
             str(row.get("seconds", "")),
-            str(row.get("proven_at") or "")[:16],
-            str(row.get("locked_until") or "")[:16].replace("T", " "),
-            row.get("message") or "",
+            str(row.get("proven_at") or "")[:10],
+            str(row.get("locked_until") or "")[:10],
         )
     Console(highlight=False).print(table)
+    for row in rows:
+        if row.get("message"):
+            click.echo(f"  {row['backup_id'][:SHORT]}: {row['message']}")
 
 
 @backup.command()
@@ -100,7 +109,8 @@ def prune(*, dry_run: bool) -> None:
         click.echo(f"{'Would go' if dry_run else 'Removed'}: {one.backup_id} of {one.taken_at:%Y-%m-%d %H:%M} UTC")
     for one, until in done.locked:
         click.echo(f"Stays: {one.backup_id} of {one.taken_at:%Y-%m-%d %H:%M} UTC, locked until {until}")
-    click.echo(f"Nothing may go: {done.why}" if done.why else f"{len(done.gone)} backups")
+    what = "would go" if dry_run else "removed"
+    click.echo(f"Nothing may go: {done.why}" if done.why else f"{len(done.gone)} backups {what}")
 
 
 @backup.command()
