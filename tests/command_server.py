@@ -14,7 +14,16 @@ import sys
 import traceback
 from typing import NoReturn
 
-LIBRARIES = ("alembic.context", "click", "jinja2", "psycopg2", "pydantic_settings", "rich.console", "rich.progress", "sqlalchemy")
+LIBRARIES = (
+    "alembic.context",
+    "click",
+    "jinja2",
+    "psycopg2",
+    "pydantic_settings",
+    "rich.console",
+    "rich.progress",
+    "sqlalchemy",
+)
 
 
 def run(words: list[str], environment: dict[str, str], cwd: str, out: str, err: str) -> NoReturn:
