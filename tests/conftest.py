@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine, Row, make_url, text
+from xdist.scheduler import LoadFileScheduling
 
 from infra import embedded, schema
 from infra.embedded import StorageAccess
@@ -211,18 +213,26 @@ class Ledger:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what takes long, unless LOYALTY_TEST_LONG=1 asks for it; begin with the slow files, so that none is last.
-
-    A file stays with one worker, and so do all that share a Prefect server.
-    """
+    """Leave out what takes long, unless LOYALTY_TEST_LONG=1 asks for it; begin with the slow files, so that none is last."""
     items.sort(key=lambda item: not any(item.get_closest_marker(slow) for slow in ("real_data", "race", "server")))
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if os.environ.get("LOYALTY_TEST_LONG") != "1":
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="runs with LOYALTY_TEST_LONG=1"))
+
+
+class ByServer(LoadFileScheduling):
+    """A file stays with one worker, and so do all that share a Prefect server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        shares = file.startswith("tests/orchestration/") and not file.endswith("/test_supervisor.py")
+        return "tests/orchestration" if shares else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
+    """The way tests are dealt out."""
+    return ByServer(config, log)
 
 
 @pytest.fixture(scope="session")

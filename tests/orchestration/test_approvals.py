@@ -12,7 +12,7 @@ from flows.undo import undo_run
 from tasks import approvals
 from tasks import ledger as steps
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
 
 
 @pytest.fixture

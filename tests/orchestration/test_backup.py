@@ -7,7 +7,7 @@ from flows.backup import back_up_ledger
 from flows.drill import drill_restore
 from tasks import backup as steps
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
 
 
 @pytest.fixture

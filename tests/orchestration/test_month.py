@@ -10,7 +10,7 @@ from tasks import evidence
 from tasks import ledger as steps
 from tasks.month import month_before
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from flows.orders import import_orders
 from infra.feed_layouts import FeedRefused
 from tasks import ledger as steps
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
 
 
 @pytest.fixture

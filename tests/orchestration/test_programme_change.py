@@ -8,7 +8,7 @@ from prefect.artifacts import Artifact
 from flows.programme_change import change_policy
 from tasks import ledger as steps
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
 PROGRAMME = """
 [programme]
 name = "Test club"

@@ -19,7 +19,7 @@ from infra.prefect_api import POOL, PrefectApi, connect
 from infra.settings import Settings
 from infra.watch import Watch, self_check
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("server")]
+pytestmark = pytest.mark.server
 
 LOYALTY = "from flows.commands.services import {0}; {0}()"
 PROBE = """

@@ -15,13 +15,20 @@ TIERS = [{"code": "member", "enter_at": 0}, {"code": "silver", "enter_at": 100}]
 DAY = dt.date(2026, 1, 10)
 
 
-@pytest.fixture
-def books(ledger):
-    """Two members with a lot each, ten days closed."""
+@pytest.fixture(scope="module")
+def ten_days(clone):
+    """Two members with a lot each, ten days closed; copy it."""
+    ledger = clone()
     ledger.start()
     ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "B1,m2,2026-01-10 10:00,tea,1,50")
     ledger.close(DAY)
     return ledger
+
+
+@pytest.fixture
+def books(ten_days, copied):
+    """A copy of them for each test."""
+    return copied(ten_days)
 
 
 def check(ledger, *ids, as_of=DAY, form="full"):
@@ -261,9 +268,10 @@ def test_who_acknowledged_first_stays_and_a_mute_holds_up_what_the_finding_holds
 # Consequences ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def at_stake(ledger):
-    """Closed through 30 January; the night of the 31st would clear a lot, lower a tier and take a return back."""
+@pytest.fixture(scope="module")
+def month_at_stake(clone):
+    """Closed through 30 January; the night of the 31st would clear a lot, lower a tier and take a return back. Copy it."""
+    ledger = clone()
     tiers = {"metric": "points_earned", "window": "calendar_year", "downgrade": "one_down", "grace_days": 0}
     ledger.start(tier=TIERS, tiers=tiers)
     ledger.orders(
@@ -281,6 +289,12 @@ def at_stake(ledger):
     ledger.orders("B2,m2,2026-01-31 10:00,tea,-1,50", "D1,m4,2026-01-31 10:00,tea,1,30")
     ledger.redemptions("R1,m3,2026-01-31 11:00,20")
     return ledger
+
+
+@pytest.fixture
+def at_stake(month_at_stake, copied):
+    """A copy of it for each test."""
+    return copied(month_at_stake)
 
 
 def test_without_a_finding_the_night_takes_what_is_due(at_stake):

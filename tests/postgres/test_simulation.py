@@ -135,28 +135,45 @@ def environment(ledger):
 
 
 @pytest.fixture
-def reached(ledger, monkeypatch):
-    """The test's ledger, as the settings name it."""
-    for name, value in environment(ledger).items():
-        monkeypatch.setenv(name, value)
-    steps.engine.cache_clear()
-    yield ledger
+def reach(monkeypatch):
+    """Lets the settings name a ledger."""
+
+    def name_it(ledger):
+        for name, value in environment(ledger).items():
+            monkeypatch.setenv(name, value)
+        steps.engine.cache_clear()
+        return ledger
+
+    yield name_it
     for login in ("batch", "admin", "auditor"):
         steps.engine(login).dispose()
     steps.engine.cache_clear()
 
 
 @pytest.fixture
-def january(reached):
-    """Two members who buy, one of whom redeems, and one who bought before; closed to the end of February."""
-    reached.start()
-    reached.orders(
+def reached(ledger, reach):
+    """The test's ledger, as the settings name it."""
+    return reach(ledger)
+
+
+@pytest.fixture(scope="module")
+def closed_january(clone):
+    """Two members who buy, one of whom redeems, and one who bought before; closed to the end of February. Copy it."""
+    ledger = clone()
+    ledger.start()
+    ledger.orders(
         "A1,m3,2026-01-02 10:00,tea,1,7.00", "A2,m1,2026-01-10 10:00,tea,1,34.50", "A3,m2,2026-01-11 10:00,tea,2,5.00",
         "A4,m2,2026-01-12 10:00,POST,1,9.00", "A5,m1,2026-02-03 10:00,tea,1,1.99",
     )  # fmt: skip
-    reached.redemptions("R1,m1,2026-01-20 10:00,20", "R2,m2,2026-01-20 11:00,15")
-    reached.close("2026-02-28")
-    return reached
+    ledger.redemptions("R1,m1,2026-01-20 10:00,20", "R2,m2,2026-01-20 11:00,15")
+    ledger.close("2026-02-28")
+    return ledger
+
+
+@pytest.fixture
+def january(closed_january, copied, reach):
+    """A copy of it for each test."""
+    return reach(copied(closed_january))
 
 
 @pytest.mark.usefixtures("january")

@@ -37,9 +37,10 @@ BEHIND_THE_GUARDS = (
 )
 
 
-@pytest.fixture
-def books(ledger):
-    """A ledger with an earn, a spend, a return and an expiry."""
+@pytest.fixture(scope="module")
+def closed_books(clone):
+    """A ledger with an earn, a spend, a return and an expiry; copy it."""
+    ledger = clone()
     ledger.start()
     ledger.orders(
         "A1,m1,2026-01-01 10:00,tea,1,100",
@@ -50,6 +51,12 @@ def books(ledger):
     ledger.redemptions("R1,m1,2026-01-02 11:00,30")
     ledger.close("2026-02-05")
     return ledger
+
+
+@pytest.fixture
+def books(closed_books, copied):
+    """A copy of them for each test to tamper with."""
+    return copied(closed_books)
 
 
 def differences(ledger):
