@@ -2,7 +2,7 @@
 # `make` alone lists the targets.
 
 PYTHON ?= python3
-PYTEST ?= -q -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST ?= -q -n 3 --dist loadfile --no-loadscope-reorder
 export PYTHON PYTEST
 
 .DEFAULT_GOAL := help

@@ -52,6 +52,7 @@ def test_a_second_run_for_the_same_night_has_nothing_to_do(shop):
 
 def test_the_guards_stop_is_a_failed_state_that_says_what_it_waits_for(shop):
     shop.orders("A1,m1,2026-01-01 10:00,tea,1,100")
+    shop.close("2026-01-29")
 
     state = close_night(through=dt.date(2026, 2, 3), return_state=True)
 
@@ -98,6 +99,7 @@ def test_a_file_that_cannot_be_used_fails_the_import_at_once(tmp_path):
 
 def test_an_open_stop_finding_is_the_final_state_of_the_check_and_of_the_nights_until_it_is_waived(shop):
     shop.orders("A1,m1,2026-01-01 10:00,tea,1,1", "A2,m2,2026-01-30 10:00,tea,1,100")
+    shop.close("2026-01-29")
     close_night(through=dt.date(2026, 1, 31))
     shop.rows("UPDATE points.wallet SET debt = 1 WHERE member_id = 2")
 
@@ -121,6 +123,7 @@ def test_an_open_stop_finding_is_the_final_state_of_the_check_and_of_the_nights_
 
 def test_a_check_that_cannot_run_leaves_no_green_night_and_holds_nothing_up(shop):
     shop.orders("A1,m1,2026-01-01 10:00,tea,1,1", "A2,m2,2026-01-30 10:00,tea,1,100")
+    shop.close("2026-01-29")
     shop.rows("ALTER TABLE points.feed_file RENAME COLUMN imported_at TO at")
 
     state = close_night(through=dt.date(2026, 2, 1), return_state=True)

@@ -362,7 +362,7 @@ def test_points_that_an_earlier_version_lets_lapse_by_inactivity_get_a_fixed_day
     proved(ledger)
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 6))])
 def test_whatever_happens_no_lot_lapses_without_its_notice(ledger, seed):
     """Random shops: orders, redemptions, cancellations, returns, holds, opt-outs, lost notices, late mornings, nights run twice."""
     chance = random.Random(seed)
