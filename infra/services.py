@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,25 +81,24 @@ class Services:
         (home / "services.json").unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def hold_lock(home: Path) -> Iterator[None]:
-    """Be the only supervisor of this home; the kernel releases the lock however this process ends.
+def hold_lock(home: Path) -> None:
+    """Be the only supervisor of this home until this process ends, however it does: whoever sees the lock free sees it gone.
 
     Raises:
         AlreadyRunning: Another process is.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "services.lock").open("w") as lock:
-        for attempt in range(50):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                # Somebody who only looks (below) holds it for a moment.
-                if attempt == 49:
-                    raise AlreadyRunning(f"Another supervisor looks after {home}.") from error
-                time.sleep(0.02)
-        yield
+    lock = os.open(home / "services.lock", os.O_WRONLY | os.O_CREAT, 0o644)  # the kernel closes it
+    for attempt in range(50):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            # Somebody who only looks (below) holds it for a moment.
+            if attempt == 49:
+                os.close(lock)
+                raise AlreadyRunning(f"Another supervisor looks after {home}.") from error
+            time.sleep(0.02)
 
 
 def is_supervised(home: Path) -> bool:

@@ -267,8 +267,8 @@ def supervise(settings: Settings, time_zone: str, say: Callable[[str], None] = l
         infra.services.AlreadyRunning: Another one looks after this home.
     """
     configure()
-    with hold_lock(settings.home):
-        return Supervisor(settings, time_zone, say).run()
+    hold_lock(settings.home)
+    return Supervisor(settings, time_zone, say).run()
 
 
 def _python(module: str, *arguments: str) -> list[str]:
