@@ -65,7 +65,10 @@ def test_a_condition_on_the_day_or_the_order_of_orders_decides(ledger, condition
 
 @pytest.mark.parametrize(("minute", "points"), [("2026-06-30 22:59:59+00:00", 20), ("2026-06-30 23:00:00+00:00", 10)])
 def test_a_promotion_ends_with_its_last_day_in_the_programmes_zone(ledger, minute, points):
-    ledger.start(earn={"rate": [RATE], "multiplier": [{"factor": "2", "through": dt.date(2026, 6, 30)}]})
+    ledger.start(
+        programme={"starts_on": dt.date(2026, 6, 29)},
+        earn={"rate": [RATE], "multiplier": [{"factor": "2", "through": dt.date(2026, 6, 30)}]},
+    )
     ledger.orders(f"A1,m1,{minute},tea,1,10")  # London is an hour ahead of UTC
 
     ledger.close("2026-07-01")
