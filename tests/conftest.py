@@ -270,9 +270,12 @@ def template(server_url: sa.URL) -> Iterator[sa.URL]:
     with _maintenance(server_url) as maintain:
         maintain(f"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0")
         url = server_url.set(database=name)
-        engine = sa.create_engine(url)
-        schema.upgrade(engine)
+        engine, gate = sa.create_engine(url), sa.create_engine(server_url)
+        with gate.begin() as connection:  # roles belong to the server: one worker at a time makes them
+            connection.execute(text("SELECT pg_advisory_xact_lock(20260)"))
+            schema.upgrade(engine)
         engine.dispose()
+        gate.dispose()
         yield url
         maintain(f"DROP DATABASE {name} WITH (FORCE)")
 
