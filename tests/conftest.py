@@ -1,9 +1,12 @@
 """A real Postgres for every test that touches data: a template database, cloned for each test."""
 
 import datetime as dt
+import gc
 import io
 import json
+import multiprocessing
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -41,7 +44,7 @@ START = dt.date(2026, 1, 1)
 ROOT = Path(__file__).parent.parent
 ROOM = 8 * 2**30  # bytes: more than the databases and logs of all workers need
 # a killed process loses nothing by these; a machine would
-CARELESS = ("fsync = off", "full_page_writes = off", "max_wal_size = '512MB'")
+CARELESS = ("fsync = off", "full_page_writes = off", "max_wal_size = '512MB'", "autovacuum = off")
 Maintain = Callable[[str], None]
 
 
@@ -230,6 +233,12 @@ class ByServer(LoadFileScheduling):
         return "tests/orchestration" if shares else file
 
 
+def pytest_collection_finish() -> None:
+    """Spare the collector what all imports left behind: it is looked at again and again, and stays."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
     """The way tests are dealt out."""
     return ByServer(config, log)
@@ -304,6 +313,42 @@ def copied(maintain: Maintain) -> Iterator[Callable[[Ledger], Ledger]]:
             return stack.enter_context(_clone(maintain, original.url))
 
         yield copy
+
+
+# what is imported once, for all processes that are forked
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["points_ledger.night", "points_ledger.redemptions", "tasks.notices"])
+
+
+class Forked:
+    """A script in a process of its own that need not import the product anew, and can be killed.
+
+    It finds what it is ``given`` by its name, and sends its one answer to ``answer``.
+    """
+
+    def __init__(self, script: Path, **given: object) -> None:
+        self._answers, answer = FORKS.Pipe(duplex=False)
+        self.process = FORKS.Process(
+            target=runpy.run_path, args=(str(script), {**given, "answer": answer}, "__main__"), daemon=True
+        )
+        self.process.start()
+        answer.close()
+
+    def answer(self, seconds: float = 300) -> Any:
+        """What it answered; None when it was killed before it did."""
+        try:
+            answered = self._answers.recv() if self._answers.poll(seconds) else None
+        except EOFError:
+            answered = None
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, "it does not end"
+        return answered
+
+
+@pytest.fixture(scope="session")
+def fork() -> type[Forked]:
+    """Starts a script in a process of its own."""
+    return Forked
 
 
 class CommandServer:

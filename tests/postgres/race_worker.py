@@ -1,4 +1,4 @@
-"""A process of its own for the race tests: ``race_worker.py JOB JSON`` runs a job and prints what came of it as JSON.
+"""A process of its own for the race tests: runs the ``job`` it is given with its ``values``, and answers what came of it.
 
 Jobs: ``night`` closes nights, and may be told where to die; ``till``, ``deliverer``, ``sweeper``, ``closer`` and
 ``holder`` run for some seconds beside each other.
@@ -8,13 +8,12 @@ import csv
 import datetime as dt
 import hashlib
 import io
-import json
 import os
 import random
 import signal
-import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -312,6 +311,11 @@ def holder(job: dict[str, Any]) -> dict[str, Any]:
     return {"states": states}
 
 
+JOBS = {f.__name__: f for f in (night, till, deliverer, sweeper, closer, holder)}
+
 if __name__ == "__main__":
-    JOBS = {f.__name__: f for f in (night, till, deliverer, sweeper, closer, holder)}
-    print(json.dumps(JOBS[sys.argv[1]](json.loads(sys.argv[2]))))
+    try:
+        answer.send(JOBS[job](values))  # noqa: F821 - given
+    except BaseException:
+        answer.send(traceback.format_exc())  # noqa: F821
+        raise

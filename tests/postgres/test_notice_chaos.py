@@ -7,15 +7,12 @@ was lost, of the classes that are sent again.
 import datetime as dt
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
+from pathlib import Path
 
 import pytest
 
 CONNECTIONS = 4
-WORKER = "import sys, datetime as dt; from tasks.notices import send; print(send(dt.datetime.fromisoformat(sys.argv[1])).facts)"
 UPGRADED = {"from_tier": None, "to_tier": "gold", "held_from": "2026-03-02", "valid_through": "2027-12-31"}
 
 
@@ -26,12 +23,11 @@ def wait_until(happened, seconds=60):
         time.sleep(0.01)
 
 
-def start(environment, moment):
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", WORKER, moment.isoformat()],
-        env={**{k: v for k, v in os.environ.items() if not k.startswith("LOYALTY_")}, **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+@pytest.fixture
+def start(fork):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("LOYALTY_")}
+    script = Path(__file__).with_name("dispatch_worker.py")
+    return lambda environment, moment: fork(script, environment={**kept, **environment}, moment=moment)
 
 
 def populate(told, count):
@@ -49,7 +45,7 @@ def populate(told, count):
 @pytest.mark.parametrize(
     ("count", "kills"), [(500, 3), pytest.param(4000, 8, marks=pytest.mark.long)], ids=["short", "as the figures ask"]
 )
-def test_killed_dispatchers_lose_nothing_and_repeat_no_more_than_promised(told, mailbox, count, kills):
+def test_killed_dispatchers_lose_nothing_and_repeat_no_more_than_promised(start, told, mailbox, count, kills):
     mailbox.refuse, mailbox.lose = 0.05, 0.02
     populate(told, count)
     environment = told.environment(mailbox, LOYALTY_SMTP_CONNECTIONS=str(CONNECTIONS))
@@ -59,14 +55,14 @@ def test_killed_dispatchers_lose_nothing_and_repeat_no_more_than_promised(told, 
         worker = start(environment, moment)
         # in the midst of sending, wherever that is
         enough = mailbox.accepted.total() + chance.randint(1, count // (kills + 2))
-        wait_until(lambda w=worker, n=enough: mailbox.accepted.total() >= n or w.poll() is not None)
-        worker.send_signal(signal.SIGKILL)
-        worker.communicate()
+        wait_until(lambda w=worker, n=enough: mailbox.accepted.total() >= n or not w.process.is_alive())
+        worker.process.kill()
+        worker.answer()
     in_the_air = kills * CONNECTIONS
     for _ in range(40):
         worker = start(environment, moment)
-        _, errors = worker.communicate(timeout=300)
-        assert worker.returncode == 0, errors
+        answered = worker.answer()
+        assert worker.process.exitcode == 0, answered
         if told.waiting() == 0:
             break
         moment += dt.timedelta(hours=5)
@@ -111,15 +107,15 @@ def test_killed_dispatchers_lose_nothing_and_repeat_no_more_than_promised(told, 
 
 
 @pytest.mark.race
-def test_two_dispatchers_send_a_message_once(told, mailbox):
+def test_two_dispatchers_send_a_message_once(start, told, mailbox):
     told.enrol(*((f"M{n}", "", f"m{n}@example.com", "en") for n in range(1200)))
     told.tell(*(f"M{n}" for n in range(1200)))
     environment = told.environment(mailbox)
 
     workers = [start(environment, told.moment) for _ in range(3)]
     for worker in workers:
-        _, errors = worker.communicate(timeout=120)
-        assert worker.returncode == 0, errors
+        answered = worker.answer()
+        assert worker.process.exitcode == 0, answered
 
     assert set(mailbox.accepted.values()) == {1}
     assert len(mailbox.accepted) == 1200

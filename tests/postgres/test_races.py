@@ -16,12 +16,10 @@ without the wallet's lock E (PL010, 23505, 40P01: the guard and the keys refuse)
 
 import contextlib
 import datetime as dt
-import json
 import os
 import random
 import re
-import subprocess
-import sys
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -100,10 +98,9 @@ def copy_of(ledger: Any) -> Any:
     return type(ledger)(url)
 
 
-def start(job: str, ledger: Any, **values: Any) -> "subprocess.Popen[str]":
+def start(fork: Any, job: str, ledger: Any, **values: Any) -> Any:
     addresses = {f"{login}_url": address(ledger.url, login) for login in ("admin", "api", "batch")}
-    command = [sys.executable, str(HERE / "race_worker.py"), job, json.dumps({**addresses, **values})]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE.parent.parent)
+    return fork(HERE / "race_worker.py", job=job, values={**addresses, **values})
 
 
 def address(url: sa.URL, login: str) -> str:
@@ -111,12 +108,12 @@ def address(url: sa.URL, login: str) -> str:
     return url.set(drivername="postgresql", username=user).render_as_string(hide_password=False)
 
 
-def result(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    out, err = process.communicate(timeout=300)
-    if process.returncode == -9:
+def result(worker: Any) -> dict[str, Any]:
+    answered = worker.answer()
+    if worker.process.exitcode == -signal.SIGKILL:
         return {"state": "killed"}
-    assert process.returncode == 0, err[-3000:]
-    return json.loads(out)  # type: ignore[no-any-return]
+    assert worker.process.exitcode == 0, answered
+    return answered  # type: ignore[no-any-return]
 
 
 def recovered(ledger: Any) -> None:
@@ -227,12 +224,10 @@ def open_shop(ledger: Any) -> None:
     ledger.cancellations(*cancellations)
 
 
-def close(
-    ledger: Any, *, kill: dict[str, Any] | None = None, mutex: bool = True, chunk: int = 25
-) -> "subprocess.Popen[str]":
+def close(fork: Any, ledger: Any, *, kill: dict[str, Any] | None = None, mutex: bool = True, chunk: int = 25) -> Any:
     url = ledger.engine("batch").url.render_as_string(hide_password=False)
     through = str(START + (NIGHTS - 1) * DAY)
-    return start("night", ledger, url=url, through=through, kill=kill, mutex=mutex, chunk=chunk)
+    return start(fork, "night", ledger, url=url, through=through, kill=kill, mutex=mutex, chunk=chunk)
 
 
 @pytest.fixture(scope="module")
@@ -244,10 +239,10 @@ def shop(clone: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(shop: Any) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+def undisturbed(fork: Any, shop: Any) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """What the nights come to when nobody disturbs them, and how many statements and commits that takes."""
     ledger = copy_of(shop)
-    counted = result(close(ledger))
+    counted = result(close(fork, ledger))
     assert counted["state"] == "done", counted
     assert broken(ledger) == {}
     known = content(ledger)
@@ -259,7 +254,7 @@ def undisturbed(shop: Any) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     return known, counted
 
 
-def test_a_night_killed_anywhere_ends_like_one_that_was_not(shop, undisturbed):
+def test_a_night_killed_anywhere_ends_like_one_that_was_not(fork, shop, undisturbed):
     known, counted = undisturbed
     choose = random.Random(SEED)
     ledger = copy_of(shop)
@@ -273,27 +268,27 @@ def test_a_night_killed_anywhere_ends_like_one_that_was_not(shop, undisturbed):
     for whom, what, when in deaths:
         nth = choose.randrange(2, max(3, counted[what] // len(deaths)))
         kill = {"whom": whom, "what": what, "when": when, "nth": nth, "microseconds": choose.randrange(3000)}
-        night = result(close(ledger, kill=kill))
+        night = result(close(fork, ledger, kill=kill))
         ended.append((kill, night))
         assert night["state"] in {"killed", "done"} | CONNECTION_LOST, ended
         recovered(ledger)
     assert sum(night["state"] != "done" for _, night in ended) >= 6, ended
 
-    assert result(close(ledger))["state"] == "done"
+    assert result(close(fork, ledger))["state"] == "done"
     assert broken(ledger) == {}, ended
     assert differences(content(ledger), known) == {}, ended
     ledger.dispose()
 
 
-def test_nights_at_once_post_nothing_twice(shop, undisturbed):
+def test_nights_at_once_post_nothing_twice(fork, shop, undisturbed):
     """Two nights with the mutex, and one that has lost it: the scheduler may start a job as often as it likes."""
     known, _ = undisturbed
     ledger = copy_of(shop)
-    nights = [close(ledger), close(ledger, chunk=40), close(ledger, mutex=False, chunk=7)]
+    nights = [close(fork, ledger), close(fork, ledger, chunk=40), close(fork, ledger, mutex=False, chunk=7)]
     ended = [result(night) for night in nights]
     assert {night["state"] for night in ended} <= {"done"} | ALLOWED, ended
 
-    assert result(close(ledger))["state"] == "done"
+    assert result(close(fork, ledger))["state"] == "done"
     assert broken(ledger) == {}, ended
     assert differences(content(ledger), known) == {}, ended
     ledger.dispose()
@@ -324,16 +319,16 @@ def aged(clone: Any) -> Any:
     return ledger
 
 
-def race(ledger: Any, seconds: float, *, cut: bool = True) -> dict[str, Any]:
+def race(fork: Any, ledger: Any, seconds: float, *, cut: bool = True) -> dict[str, Any]:
     """Everybody at once for some seconds; what came of it, and what is wrong with it."""
     common = {"members": MEMBERS, "seconds": seconds, "first": str(START + AGED * DAY)}
     cuts = ["loyalty_api", "loyalty_batch"] if cut else []
     processes = {
-        **{f"till {n}": start("till", ledger, **common, seed=SEED + n) for n in range(3)},
-        **{f"deliverer {n}": start("deliverer", ledger, **common, seed=SEED) for n in range(2)},
-        "sweeper": start("sweeper", ledger, **common),
-        "closer": start("closer", ledger, **common),
-        "holder": start("holder", ledger, **common, seed=SEED, cut=cuts),
+        **{f"till {n}": start(fork, "till", ledger, **common, seed=SEED + n) for n in range(3)},
+        **{f"deliverer {n}": start(fork, "deliverer", ledger, **common, seed=SEED) for n in range(2)},
+        "sweeper": start(fork, "sweeper", ledger, **common),
+        "closer": start(fork, "closer", ledger, **common),
+        "holder": start(fork, "holder", ledger, **common, seed=SEED, cut=cuts),
     }
     ended = {name: result(process) for name, process in processes.items()}
     recovered(ledger)
@@ -375,9 +370,9 @@ def not_recorded(ledger: Any, acknowledged: list[list[str]]) -> list[list[str]]:
     return [call for call in acknowledged if tuple(call) not in recorded]
 
 
-def test_everybody_at_once(aged):
+def test_everybody_at_once(fork, aged):
     ledger = copy_of(aged)
-    raced = race(ledger, 60 if LONG else 9)
+    raced = race(fork, ledger, 60 if LONG else 6)
     ended = raced["ended"]
     assert raced["wrong"] == {}, ended["closer"]
     # and the race was one
@@ -404,18 +399,18 @@ MISSING = {  # protection taken away: function, pattern, what stands there inste
 
 
 @pytest.mark.parametrize("protection", MISSING)
-def test_the_race_notices_a_missing_protection(aged, protection):
+def test_the_race_notices_a_missing_protection(fork, aged, protection):
     signs = MISSING[protection][-1]
     # a window of microseconds is not hit in every few seconds of a loaded machine: five races, then it counts
     for _ in range(5):
-        wrong = race_without(aged, protection)
+        wrong = race_without(fork, aged, protection)
         seen = wrong.keys() | {state for states in wrong.get("E", {}).values() for state in states}
         if seen & signs:
             return
     pytest.fail(f"nobody noticed that {protection} is missing: {wrong}")
 
 
-def race_without(aged, protection):
+def race_without(fork, aged, protection):
     """What went wrong in a race on a copy of the ledger without that protection."""
     ledger = copy_of(aged)
     name, pattern, instead, _ = MISSING[protection]
@@ -427,6 +422,6 @@ def race_without(aged, protection):
     assert times, f"{name} is written another way now: take {protection} away anew"
     with ledger.engine("admin").begin() as connection, contextlib.closing(connection.connection.cursor()) as cursor:
         cursor.execute(changed)
-    wrong = race(ledger, 3, cut=False)["wrong"]
+    wrong = race(fork, ledger, 3, cut=False)["wrong"]
     ledger.dispose()
     return wrong
