@@ -53,7 +53,7 @@ def post(
         connection.execute(text("SELECT points.open_day(:day)"), {"day": through})
         connection.execute(text("SELECT points.open_wallets(:through)"), {"through": through})
         members = connection.execute(statement("members_to_post"), {"through": through}).scalars().all()
-        told = notices.tells(connection, through, "redemption_confirmed", "redemption_cancelled")
+        told = bool(members) and notices.tells(connection, through, "redemption_confirmed", "redemption_cancelled")
 
     def post_some(chunk: list[int]) -> Posted:
         with engine.begin() as connection:

@@ -128,12 +128,15 @@ def _in_two_passes(
 ) -> None:
     """Work off who is due: first the members nobody is using, then who is left, waiting for each. A chunk is one commit."""
     for wait in (False, True):
+        members = due()
+        if not members:
+            return
 
         def some(chunk: list[int], wait: bool = wait) -> None:
             with engine.begin() as connection:
                 work(connection, chunk, wait)
 
-        work_off(engine, due(), some, size=size, progress=progress)
+        work_off(engine, members, some, size=size, progress=progress)
 
 
 def _members(engine: Engine, found: TextClause, closed: dt.date) -> Sequence[int]:

@@ -159,7 +159,8 @@ def expire_points(engine: Engine, night: Night, progress: Progress | None = None
             _propose(connection, night, plan, reason)
     if reason is not None and not _is_accepted(engine, night, plan):
         raise WaitsForPerson(night.run_id, night.business_date, reason)
-    expiry.apply(engine, closed=night.business_date, run_id=night.run_id, progress=progress)
+    if plan.lots:
+        expiry.apply(engine, closed=night.business_date, run_id=night.run_id, progress=progress)
     with engine.begin() as connection:
         runs.cleared(connection, night.run_id)
 
@@ -213,8 +214,10 @@ def _is_closed(connection: Connection, night: Night) -> bool:
 
 
 def _guard(connection: Connection, night: Night, plan: expiry.ExpiryPlan) -> str | None:
+    if plan.points == 0:
+        return None
     policy = policy_on(connection, night.business_date)
-    if policy is None or plan.points == 0:
+    if policy is None:
         return None
     outstanding = connection.execute(
         text("SELECT outstanding FROM points.seal WHERE book_date = :day"), {"day": night.business_date}

@@ -54,7 +54,7 @@ def review(
     """
     with engine.begin() as connection:
         members = members_to_review(connection, day=day) if has_tiers(connection, day=day) else ()
-        told = notices.tells(connection, day, "tier_upgraded", "tier_downgraded")
+        told = bool(members) and notices.tells(connection, day, "tier_upgraded", "tier_downgraded")
 
     def review_some(chunk: list[int]) -> TierReview:
         values = {"members": chunk, "day": day, "run_id": run_id}
