@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from points_ledger import check_findings, notices
 from points_ledger.queries import statement
-from points_ledger.slices import work_off
+from points_ledger.slices import array_of, work_off
 
 # most nights have none, and planning a statement for nothing costs more than looking
 ACTIVITIES_WAIT = text(
@@ -83,7 +83,7 @@ def post_chunk(
 
     Not ``told``: the caller knows that the version sends no notice of it.
     """
-    values = {"members": list(members), "through": through, "run_id": run_id, "final": final}
+    values = {"members": array_of(members), "through": through, "run_id": run_id, "final": final}
     connection.execute(text("SELECT points.lock_wallets(CAST(:members AS bigint []), true)"), values)
     orders = connection.execute(statement("earn_orders"), values).one().orders
     activities = (

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, TextClause, text
 
 from points_ledger import notices
 from points_ledger.queries import statement
-from points_ledger.slices import CHUNK, work_off
+from points_ledger.slices import CHUNK, array_of, work_off
 
 CLEARED: Final = ("clear", "unannounced")  # the fates of due lots that lapse
 
@@ -59,8 +59,10 @@ def defer(
         if not _is_gated(connection, closed):
             return
 
-    def defer_some(connection: Connection, chunk: list[int], wait: bool) -> None:
-        _defer_chunk(connection, _locked(connection, chunk, wait=wait), closed=closed, run_id=run_id)
+    def defer_some(connection: Connection, chunk: list[int], wait: bool) -> int:
+        locked = _locked(connection, chunk, wait=wait)
+        _defer_chunk(connection, locked, closed=closed, run_id=run_id)
+        return len(locked)
 
     found = statement("members_to_defer")
     _in_two_passes(engine, lambda: _members(engine, found, closed), defer_some, size=chunk_size, progress=progress)
@@ -81,8 +83,8 @@ def apply(
     with engine.begin() as connection:
         gated, told = _is_gated(connection, closed), notices.tells(connection, closed, "points_expired")
 
-    def expire_some(connection: Connection, chunk: list[int], wait: bool) -> None:
-        expire_chunk(connection, chunk, closed=closed, run_id=run_id, wait=wait, gated=gated, told=told)
+    def expire_some(connection: Connection, chunk: list[int], wait: bool) -> int:
+        return expire_chunk(connection, chunk, closed=closed, run_id=run_id, wait=wait, gated=gated, told=told)
 
     _in_two_passes(engine, lambda: due_members(engine, closed=closed), expire_some, size=chunk_size, progress=progress)
 
@@ -102,7 +104,7 @@ def expire_chunk(
     gated: bool = True,
     told: bool = True,
 ) -> int:
-    """Expire the due lots of some members in the caller's transaction; return the lots. ``wait`` for busy wallets.
+    """Expire the due lots of some members in the caller's transaction; return how many were not busy, or ``wait`` for all.
 
     Not ``gated``, not ``told``: the caller knows that the version asks for no proof, or sends no notice of it.
     """
@@ -111,32 +113,36 @@ def expire_chunk(
         return 0
     if gated:
         _defer_chunk(connection, locked, closed=closed, run_id=run_id)
-    values = {"members": locked, "closed": closed, "run_id": run_id}
+    # a bitmap would visit again what earlier nights cleared
+    connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+    values = {"members": array_of(locked), "closed": closed, "run_id": run_id}
     lots = int(connection.execute(statement("expire_lots"), values).one().lots)
     if told and lots:
         notices.tell_expired(connection, locked, closed=closed, run_id=run_id)
-    return lots
+    return len(locked)
 
 
 def _in_two_passes(
     engine: Engine,
     due: Callable[[], Sequence[int]],
-    work: Callable[[Connection, list[int], bool], object],
+    work: Callable[[Connection, list[int], bool], int],
     *,
     size: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Work off who is due: first the members nobody is using, then who is left, waiting for each. A chunk is one commit."""
+    """Work off who is due: first the members nobody is using, then who is left, waiting for each. A chunk is one commit.
+
+    ``work`` returns how many of its members were not busy.
+    """
     for wait in (False, True):
         members = due()
-        if not members:
-            return
 
-        def some(chunk: list[int], wait: bool = wait) -> None:
+        def some(chunk: list[int], wait: bool = wait) -> int:
             with engine.begin() as connection:
-                work(connection, chunk, wait)
+                return work(connection, chunk, wait)
 
-        work_off(engine, members, some, size=size, progress=progress)
+        if sum(work_off(engine, members, some, size=size, progress=progress)) == len(members):
+            return
 
 
 def _members(engine: Engine, found: TextClause, closed: dt.date) -> Sequence[int]:
@@ -149,7 +155,7 @@ def _locked(connection: Connection, members: Sequence[int], *, wait: bool) -> li
     return (
         connection.execute(
             text("SELECT points.lock_wallets(CAST(:members AS bigint []), :wait)"),
-            {"members": list(members), "wait": wait},
+            {"members": array_of(members), "wait": wait},
         ).scalar_one()
         or []
     )
@@ -158,7 +164,7 @@ def _locked(connection: Connection, members: Sequence[int], *, wait: bool) -> li
 def _defer_chunk(connection: Connection, members: list[int], *, closed: dt.date, run_id: int | None) -> None:
     connection.execute(
         text("SELECT points.defer_unwarned(CAST(:members AS bigint []), :closed, :run_id)"),
-        {"members": members, "closed": closed, "run_id": run_id},
+        {"members": array_of(members), "closed": closed, "run_id": run_id},
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from points_ledger import notices
 from points_ledger.queries import statement
-from points_ledger.slices import work_off
+from points_ledger.slices import array_of, work_off
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def review(
         told = bool(members) and notices.tells(connection, day, "tier_upgraded", "tier_downgraded")
 
     def review_some(chunk: list[int]) -> TierReview:
-        values = {"members": chunk, "day": day, "run_id": run_id}
+        values = {"members": array_of(chunk), "day": day, "run_id": run_id}
         with engine.begin() as connection:
             connection.execute(text("SELECT points.lock_wallets(CAST(:members AS bigint []), true)"), values)
             renewals = downgrades = 0

@@ -9,26 +9,22 @@
 with due as (
     select
         w.member_id, w.seq, w.balance, w.debt, greatest(CAST(:closed AS date) + 1, w.last_book) as book_date,
-        l.lot_seq, l.remaining, l.last_day, l.n, l.upto
+        l.lot_seq, l.remaining, l.last_day, row_number() over so_far as n,
+        (sum(l.remaining) over so_far)::bigint as upto
     from unnest(CAST(:members AS bigint [])) as m (member_id)
     inner join points.wallet as w on w.member_id = m.member_id
     cross join lateral (
-        select
-            x.lot_seq, x.remaining, x.last_day, row_number() over so_far as n,
-            (sum(x.remaining) over so_far)::bigint as upto
-        from (
-            select y.lot_seq, y.remaining, points.last_day(y.valid_through, w.active_on, y.idle_by) as last_day
-            from points.lot as y
-            where y.member_id = m.member_id and y.is_open and y.held = 0 and y.valid_through <= :closed
-            union all
-            select y.lot_seq, y.remaining, points.last_day(y.valid_through, w.active_on, y.idle_by)
-            from points.lot as y
-            where (select min(idle_months) from points.policy) is not null  -- or none of the member's lots is looked at
-                and y.member_id = m.member_id and y.is_open and y.held = 0 and y.idle_by is not null
-                and coalesce(y.valid_through > :closed, true) and points.idle_through(w.active_on, y.idle_by) <= :closed
-        ) as x
-        window so_far as (order by x.last_day, x.lot_seq rows unbounded preceding)
+        select y.lot_seq, y.remaining, points.last_day(y.valid_through, w.active_on, y.idle_by) as last_day
+        from points.lot as y
+        where y.member_id = m.member_id and y.is_open and y.held = 0 and y.valid_through <= :closed
+        union all
+        select y.lot_seq, y.remaining, points.last_day(y.valid_through, w.active_on, y.idle_by)
+        from points.lot as y
+        where (select min(idle_months) from points.policy) is not null  -- or none of the member's lots is looked at
+            and y.member_id = m.member_id and y.is_open and y.held = 0 and y.idle_by is not null
+            and coalesce(y.valid_through > :closed, true) and points.idle_through(w.active_on, y.idle_by) <= :closed
     ) as l
+    window so_far as (partition by w.member_id order by l.last_day, l.lot_seq rows unbounded preceding)
 ),
 posted as (
     insert into points.entry (

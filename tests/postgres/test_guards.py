@@ -45,6 +45,7 @@ def books(clone):
         "E2,debtor,2026-01-03 12:00,tea,-3,100",
         "F1,ahead,2026-01-06 10:00,tea,1,100",
         *(f"G{n},other{n},2026-01-06 10:00,tea,1,10" for n in range(6)),
+        *(f"I{n},due{n},2026-01-01 10:00,tea,1,10" for n in range(10)),
     )
     ledger.redemptions("P1,lapsed,2026-01-02 10:00,20", "P2,debtor,2026-01-02 09:00,40", "P3,nobody,2026-01-02 10:00,5")
     ledger.redemptions("P4,living,2026-01-06 10:00,10")
@@ -60,7 +61,11 @@ def books(clone):
     ledger.rows("SELECT points.hold('held', 50, '2026-01-02', '2026-01-30', 'H1')", login="api")
     ledger.rows("SELECT points.hold('held', 5, '2026-01-02', '2026-01-30', 'H2')", login="api")
     ledger.rows("SELECT points.release('held', 'H2', '2026-01-02')", login="api")
+    for n in range(10):
+        ledger.rows(f"SELECT points.hold('due{n}', 10, '2026-01-02', '2026-01-30', 'H')", login="api")
     ledger.close("2026-01-06")
+    for n in range(10):  # lapsed by now, and let go too late for the night
+        ledger.rows(f"SELECT points.release('due{n}', 'H', '2026-01-06')", login="api")
     ledger.rows("SELECT points.spend('ahead', 1, '2026-02-01', 'till', 'T1')", login="api")
     ledger.rows(
         "SELECT points.propose('adjustment', '{\"member_no\": \"living\", \"points\": 7}', 'a goodwill gesture') AS id"
@@ -556,10 +561,15 @@ ENTRIES = {
     "an expiry of a living lot": ("PL011", "living", [("expire", 100, 1, {})]),
     "an expiry of a pending lot": ("PL011", "pending", [("expire", 100, 1, {})]),
     "an expiry of a held lot": ("PL011", "held", [("expire", 100, 1, {})]),
-    "an expiry on the last valid day": ("PL011", "held", [("expire", 100, 1, {"effective_on": dt.date(2026, 1, 5)})]),
+    "an expiry on the last valid day": ("PL011", "due0", [("expire", 10, 1, {"effective_on": dt.date(2026, 1, 5)})]),
+    "an expiry that leaves a rest": ("PL011", "due0", [("expire", 10, 1, {"lot_remaining_after": 3})]),
     "a second expiry of a lot": (
         "PL011", "lapsed", [("spend_reversal", 20, 1, {}), ("expire", 20, 1, {})],
     ),
+    "an expiry of part of a lot": ("PL011", "due0", [("expire", 4, 1, {})]),
+    "an expiry of part of a lot that says it was all": ("PL011", "due0", [("expire", 4, 1, {"lot_remaining_after": -6})]),
+    "an expiry of more than there is": ("PL010", "due0", [("expire", 14, 1, {"balance_after": 4, "lot_remaining_after": 4})]),
+    "two expiries of a lot": ("PL011", "due0", [("expire", 4, 1, {}), ("expire", 6, 1, {})]),
     "a closed day": ("PL001", "other0", [("spend", 10, 1, {"book_date": dt.date(2026, 1, 6)})]),
     "a day that nobody opened": ("PL001", "other0", [("spend", 10, 1, {"book_date": dt.date(2026, 1, 9)})]),
     "a closed day behind an open one": (
@@ -583,24 +593,42 @@ def insert(rows: list[dict[str, object]]) -> str:
 
 def fillers(ledger) -> list[dict[str, object]]:
     """Honest entries of six others: the ledger judges few rows and many in different ways."""
-    return [honest(wallet_of(ledger, f"other{n}"), "spend", 1, 1) for n in range(1, 6)] + [
+    others = [wallet_of(ledger, f"other{n}") for n in range(1, 6)]
+    return [honest(other, "spend", 1, 1) for other in others for _ in range(2)] + [
         honest(wallet_of(ledger, "debtor"), "earn", 5, 0)
     ]
 
 
-@pytest.mark.parametrize("crowd", ["alone", "among many"])
-@pytest.mark.parametrize("case", ENTRIES)
+def expiries(ledger) -> list[dict[str, object]]:
+    """Honest expiries of nine others: the ledger judges many that are nothing else in a way of their own."""
+    return [honest(wallet_of(ledger, f"due{n}"), "expire", 10, 1) for n in range(1, 10)]
+
+
+FEW = 8  # rows that the trigger judges one by one
+CROWDS = {"alone": lambda _: [], "among many": fillers, "among expiries": expiries}
+
+
+@pytest.mark.parametrize(
+    ("case", "crowd"),
+    [
+        (case, crowd)
+        for case, (_, _, entries) in ENTRIES.items()
+        for crowd in CROWDS
+        if crowd != "among expiries" or {kind for kind, *_ in entries} == {"expire"}
+    ],
+)
 def test_an_entry_is_refused_that_does_not_continue_the_books(books, before, case, crowd):
     sqlstate, member, entries = ENTRIES[case]
     wallet = wallet_of(books, member)
     rows = [honest(wallet, kind, points, lot, **wrong) for kind, points, lot, wrong in entries]
-    rows += [row for row in fillers(books) if row["member_id"] != wallet.member_id] if crowd == "among many" else []
+    rows += [row for row in CROWDS[crowd](books) if row["member_id"] != wallet.member_id]
+    assert (len(rows) > FEW) == (crowd != "alone")
     login = "admin" if any(row["reversal_of"] for row in rows) else "batch"
     assert refusal(books, login, insert(rows))[0] == sqlstate
     assert everything(books) == before
 
 
-@pytest.mark.parametrize("crowd", ["alone", "among many"])
+@pytest.mark.parametrize("crowd", CROWDS)
 def test_the_same_entries_without_their_fault_are_accepted(books, before, crowd):
     living, lapsed, debtor = (wallet_of(books, name) for name in ("living", "lapsed", "debtor"))
     groups = [
@@ -608,10 +636,20 @@ def test_the_same_entries_without_their_fault_are_accepted(books, before, crowd)
         [honest(lapsed, "spend_reversal", 20, 1)],
         [honest(debtor, "earn", 10, 0), honest(debtor, "repay", 1, -1), honest(debtor, "owe", 3, None)],
     ]
-    others = [row for row in fillers(books) if row["member_id"] != debtor.member_id]
-    for rows in groups:
+    others = [row for row in CROWDS[crowd](books) if row["member_id"] != debtor.member_id]
+    for rows in groups if crowd != "among expiries" else [[honest(wallet_of(books, "due0"), "expire", 10, 1)]]:
         login = "admin" if any(row["reversal_of"] for row in rows) else "batch"
-        assert refusal(books, login, insert(rows + (others if crowd == "among many" else []))) == (None, None)
+        assert (len(rows + others) > FEW) == (crowd != "alone")
+        assert refusal(books, login, insert(rows + others)) == (None, None)
+    assert everything(books) == before
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_points_that_return_to_an_expired_lot_cannot_expire_again(books, before, crowd):
+    lapsed = wallet_of(books, "lapsed")
+    back = honest(lapsed, "spend_reversal", 20, 1)
+    again = [honest(lapsed, "expire", 20, 1), *CROWDS[crowd](books)]
+    assert refusal(books, "admin", insert([back]), insert(again))[0] == "PL011"
     assert everything(books) == before
 
 

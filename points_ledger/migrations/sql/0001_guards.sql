@@ -125,6 +125,7 @@ declare
     n bigint;
     opened bigint;
     on_lots bigint;
+    expiries bigint;
     day date;
     broken text;
     e record;
@@ -192,9 +193,9 @@ begin
         return null;
     end if;
 
-    select count(*) filter (where seq = lot_seq), count(lot_seq), min(broken_rule(kind, sign, points, seq, lot_seq,
+    select count(*) filter (where seq = lot_seq), count(lot_seq), count(*) filter (where kind = 'expire'), min(broken_rule(kind, sign, points, seq, lot_seq,
         lot_remaining_after, usable_from, valid_through, idle_by, reversal_of, approval_id, source, source_ref))
-    into opened, on_lots, broken
+    into opened, on_lots, expiries, broken
     from new_rows;
     if broken is not null then perform refuse_broken(broken); end if;
     for day in select distinct book_date from new_rows order by book_date loop
@@ -243,7 +244,23 @@ begin
         from new_rows
         where seq = lot_seq;
     end if;
-    if opened < on_lots then
+    if expiries = n then
+        -- an expiry takes its lot whole, so a lot has one at most: no entries of a lot to chain
+        execute $set$
+        update lot l
+        set remaining = 0, expired = e.points
+        from new_rows e
+        where l.member_id = e.member_id and l.lot_seq = e.lot_seq and l.remaining = e.points and e.lot_remaining_after = 0
+            and l.expired = 0 and l.held = 0
+            and case when l.idle_by is null then l.valid_through else (select last_day(l.valid_through, w.active_on,
+                l.idle_by) from wallet w where w.member_id = l.member_id) end < e.effective_on
+        $set$;
+        get diagnostics done = row_count;
+        if done <> n then
+            raise exception '% of % lots: entries do not continue their lot, or take one that may not be taken on that day',
+                n - done, n using errcode = 'PL011';
+        end if;
+    elsif opened < on_lots then
         execute $set$
         with chained as (
             select member_id, lot_seq, lot_remaining_after - moved as remaining_before, moved, kind, points, effective_on, is_spent,
@@ -259,6 +276,7 @@ begin
                 sum(moved)::bigint as moved,
                 coalesce(sum(points) filter (where kind = 'expire'), 0)::bigint as expired,
                 min(effective_on) filter (where kind = 'expire') as expired_on,
+                count(*) filter (where kind = 'expire') as expiries,
                 min(effective_on) filter (where is_spent) as first_spent_on,
                 max(effective_on) filter (where is_spent) as last_spent_on,
                 bool_and(remaining_was is null or remaining_before = remaining_was) as chains
@@ -270,7 +288,7 @@ begin
             from change c
             where c.chains and l.member_id = c.member_id and l.lot_seq = c.lot_seq and l.remaining = c.remaining_before
                 and (c.expired = 0
-                    or (l.expired = 0 and l.remaining + c.moved = 0 and l.held = 0
+                    or (c.expiries = 1 and l.expired = 0 and l.remaining + c.moved = 0 and l.held = 0
                         and case when l.idle_by is null then l.valid_through else (select last_day(l.valid_through, w.active_on,
                             l.idle_by) from wallet w where w.member_id = l.member_id) end < c.expired_on))
                 and (c.first_spent_on is null
