@@ -214,10 +214,7 @@ def _is_closed(connection: Connection, night: Night) -> bool:
 
 
 def _guard(connection: Connection, night: Night, plan: expiry.ExpiryPlan) -> str | None:
-    if plan.points == 0:
-        return None
-    policy = policy_on(connection, night.business_date)
-    if policy is None:
+    if plan.points == 0 or (policy := policy_on(connection, night.business_date)) is None:
         return None
     outstanding = connection.execute(
         text("SELECT outstanding FROM points.seal WHERE book_date = :day"), {"day": night.business_date}
