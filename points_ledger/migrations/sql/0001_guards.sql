@@ -107,8 +107,10 @@ end $$;
 
 -- Holds the closing of a day off until this transaction ends; refuses a day that is not open.
 create function hold_open(day date) returns boolean language plpgsql as $$
+declare
+    -- assigned, where performing it would be a statement more
+    held_off constant text := pg_catalog.pg_advisory_xact_lock_shared(20261, day - date '2000-01-01')::text;
 begin
-    perform pg_catalog.pg_advisory_xact_lock_shared(20261, day - date '2000-01-01');
     perform from points.book_day where book_date = day and status = 'open';
     if not found then
         raise exception 'business date % is not open', day using errcode = 'PL001';

@@ -216,7 +216,7 @@ begin
     if w.is_blocked then perform refuse_blocked(member_no); end if;
     journal := journal_of(w.member_id, source, source_ref);
     book := greatest(day, w.last_book, open_from);
-    perform open_day(book);
+    if book is distinct from open_from then perform open_day(book); end if;  -- the close before it has opened that one
     if take_points(w.member_id, amount, true, 'spend', day, book, journal, source, source_ref, run_id, null, reason, null) = 0 then
         raise exception 'member % has fewer than % points available on %', member_no, amount, day using errcode = 'PL006';
     end if;
