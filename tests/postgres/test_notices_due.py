@@ -13,9 +13,18 @@ KEYS = MasterKeys.parse(f"k1:{new_key()}")
 MARKS = b"m" * 32
 DAY = dt.timedelta(days=1)
 FIELDS = {"site_url": "https://club.example", "postal_address": "1 Quay Street, Leith"}
-FIXED = {"basis": "fixed", "months": 1, "notice": {"ladder_days": [14, 7]}}
+FIXED = {"basis": "fixed", "months": 1, "notice": {"ladder_days": [27, 20]}}  # T-27: three days after the purchase
+# for what needs no more than one last day: that of points from the first days of January
+SEVENTEENTH = {"basis": "calendar", "months": None, "month_day": "01-17", "notice": {"ladder_days": [14, 7]}}
+FIFTH = SEVENTEENTH | {"month_day": "01-05"}
 FOREVER = {"basis": "none", "months": None}
 TIERS = {"tier": [{"code": "silver", "enter_at": 100}, {"code": "gold", "enter_at": 300}]}
+
+
+@pytest.fixture(scope="module")
+def reading(clone):
+    """An empty ledger whose functions are asked."""
+    return clone()
 
 
 def day(written):
@@ -74,44 +83,44 @@ def test_each_step_of_the_ladder_is_told_once_however_often_the_nights_run(ledge
     ledger.orders(
         "A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-01 11:00,tea,1,50", "A3,m2,2026-01-02 10:00,tea,1,10"
     )
-    ledger.close("2026-01-26")
+    ledger.close("2026-01-13")
     assert written(ledger, "dedupe_key", "business_date::text", kind="points_expiring") == [
-        ("points_expiring:m1:2026-02-01:T-14:email", "2026-01-17"),
-        ("points_expiring:m2:2026-02-02:T-14:email", "2026-01-18"),
-        ("points_expiring:m1:2026-02-01:T-7:email", "2026-01-24"),
-        ("points_expiring:m2:2026-02-02:T-7:email", "2026-01-25"),
+        ("points_expiring:m1:2026-02-01:T-27:email", "2026-01-04"),
+        ("points_expiring:m2:2026-02-02:T-27:email", "2026-01-05"),
+        ("points_expiring:m1:2026-02-01:T-20:email", "2026-01-11"),
+        ("points_expiring:m2:2026-02-02:T-20:email", "2026-01-12"),
     ]
     before = written(ledger, "*")
-    for back in range(26):
-        assert notices.enqueue(ledger.engine(), day=day("2026-01-26") - back * DAY) == 0
+    for back in range(13):
+        assert notices.enqueue(ledger.engine(), day=day("2026-01-13") - back * DAY) == 0
     assert written(ledger, "*") == before
     assert ledger.one("SELECT count(*) FROM points.notice_queue") == len(before)
     said = written(ledger, "facts", kind="points_expiring")[0][0]
     assert said == {
-        "points": 150, "expires_on": "2026-02-01", "stage": 14, "balance": 150, "value": "1.50", "as_of": "2026-01-18",
+        "points": 150, "expires_on": "2026-02-01", "stage": 27, "balance": 150, "value": "1.50", "as_of": "2026-01-05",
         "dates": ["2026-02-01"], "lots": [{"points": 150, "expires_on": "2026-02-01"}],
     }  # fmt: skip
     [(not_before, until)] = written(ledger, "not_before", "valid_until", kind="points_expiring")[:1]
-    assert (not_before, until) == (dt.datetime(2026, 1, 18, tzinfo=dt.UTC), dt.datetime(2026, 2, 2, tzinfo=dt.UTC))
+    assert (not_before, until) == (dt.datetime(2026, 1, 5, tzinfo=dt.UTC), dt.datetime(2026, 2, 2, tzinfo=dt.UTC))
 
 
 def test_a_step_that_was_missed_is_caught_up_until_the_next_is_due(ledger):
     ledger.start(expiry=FIXED, notices=FIELDS)
     ledger.members("m1")
     ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    ledger.close("2026-01-19")
-    enrol(ledger, "m1")  # an address, two days after the step of fourteen days
-    ledger.orders("A2,m1,2026-01-20 10:00,tea,1,10", "A9,m1,2025-12-25 10:00,tea,1,1")
-    ledger.close("2026-01-20")
+    ledger.close("2026-01-05")
+    enrol(ledger, "m1")  # an address, two days after the step of twenty-seven days
+    ledger.orders("A2,m1,2026-01-06 10:00,tea,1,10", "A9,m1,2025-12-25 10:00,tea,1,1")
+    ledger.close("2026-01-06")
     assert written(ledger, "dedupe_key", kind="points_expiring") == []  # what came tonight lapses later than the ladder
     approval = ledger.one(
-        "SELECT points.propose_adjustment('m1', 5, '2026-01-21', '2026-01-30', 'goodwill', 'a late apology')",
+        "SELECT points.propose_adjustment('m1', 5, '2026-01-07', '2026-01-30', 'goodwill', 'a late apology')",
         login="batch",
     )
-    ledger.rows("SELECT points.approve_and_post(:id, '2026-01-21')", login="approver", id=approval)
-    ledger.close("2026-01-21")
+    ledger.rows("SELECT points.approve_and_post(:id, '2026-01-07')", login="approver", id=approval)
+    ledger.close("2026-01-07")
     assert written(ledger, "dedupe_key", kind="points_expiring") == [
-        ("points_expiring:m1:2026-01-30:T-14:email",), ("points_expiring:m1:2026-02-01:T-14:email",),
+        ("points_expiring:m1:2026-01-30:T-27:email",), ("points_expiring:m1:2026-02-01:T-27:email",),
     ]  # fmt: skip
 
 
@@ -119,34 +128,36 @@ def test_a_new_rule_tells_at_once_what_lapses_within_its_ladder(ledger):
     ledger.start(expiry=FIXED)
     enrol(ledger, "m1", "m2", "m3")
     ledger.orders(*(f"A{n},m{n},2026-01-0{n} 10:00,tea,1,100" for n in (1, 2, 3)))
-    ledger.close("2026-01-19")
+    ledger.close("2026-01-05")
     assert written(ledger) == []
-    ledger.change("2026-01-20", expiry=FIXED, notices={**FIELDS, "kinds": ["points_expiring"]})
-    ledger.close("2026-01-20")
+    ledger.change("2026-01-06", expiry=FIXED, notices={**FIELDS, "kinds": ["points_expiring"]})
+    ledger.close("2026-01-06")
     assert written(ledger, "dedupe_key") == [
-        (f"points_expiring:m{n}:2026-02-0{n}:T-14:email",) for n in (1, 2, 3)
+        (f"points_expiring:m{n}:2026-02-0{n}:T-27:email",) for n in (1, 2, 3)
     ]  # fmt: skip
 
 
 def test_points_that_lapse_by_inactivity_are_announced_by_the_last_activity(ledger):
-    ledger.start(expiry={"basis": "inactivity", "months": 1, "notice": {"ladder_days": [14, 7]}}, notices=FIELDS)
+    ledger.start(expiry={"basis": "inactivity", "months": 1, "notice": {"ladder_days": [28, 21]}}, notices=FIELDS)
     enrol(ledger, "m1", "m2")
     ledger.orders(
-        "A1,m1,2026-01-01 10:00,tea,1,100", "A2,m2,2026-01-01 10:00,tea,1,100", "A3,m2,2026-01-20 10:00,tea,1,1"
+        "A1,m1,2026-01-01 10:00,tea,1,100", "A2,m2,2026-01-01 10:00,tea,1,100", "A3,m2,2026-01-05 10:00,tea,1,1"
     )
-    ledger.close("2026-02-01")
+    ledger.close("2026-01-10")
     assert written(ledger, "dedupe_key", kind="points_expiring") == [
-        ("points_expiring:m1:2026-02-01:T-14:email",), ("points_expiring:m2:2026-02-01:T-14:email",),
-        ("points_expiring:m1:2026-02-01:T-7:email",),
+        ("points_expiring:m1:2026-02-01:T-28:email",), ("points_expiring:m2:2026-02-01:T-28:email",),
+        ("points_expiring:m2:2026-02-05:T-28:email",), ("points_expiring:m1:2026-02-01:T-21:email",),
     ]  # fmt: skip
 
 
 def test_a_leap_day_is_a_last_day_like_any_other(ledger):
-    ledger.start(programme={"starts_on": day("2028-01-01")}, expiry=FIXED, notices=FIELDS)
+    ledger.start(
+        programme={"starts_on": day("2028-01-29")}, expiry=FIXED | {"notice": {"ladder_days": [14, 7]}}, notices=FIELDS
+    )
     enrol(ledger, "m1", "m2")
     ledger.orders("A1,m1,2028-01-29 10:00,tea,1,100", "A2,m2,2028-01-31 10:00,tea,1,100")
-    for closed in range(60):
-        ledger.close(day("2028-01-01") + closed * DAY)
+    for closed in range(32):
+        ledger.close(day("2028-01-29") + closed * DAY)
     assert written(ledger, "dedupe_key", "business_date::text", kind="points_expiring") == [
         (f"points_expiring:m{n}:2028-02-29:T-{step}:email", closed)
         for step, closed in ((14, "2028-02-14"), (7, "2028-02-21"))
@@ -156,12 +167,12 @@ def test_a_leap_day_is_a_last_day_like_any_other(ledger):
 
 
 def test_without_notices_nothing_is_written_and_nobody_is_looked_for(ledger, monkeypatch):
-    ledger.start(expiry=FIXED, **TIERS)
+    ledger.start(programme={"starts_on": day("2025-12-30")}, expiry=FIFTH, **TIERS)
     enrol(ledger, "m1")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    ledger.redemptions("R1,m1,2026-01-02 10:00,5")
+    ledger.orders("A1,m1,2025-12-30 10:00,tea,1,100")
+    ledger.redemptions("R1,m1,2025-12-31 10:00,5")
     monkeypatch.setattr(notices, "_write", lambda *_, **__: pytest.fail("looked for notices"))
-    ledger.close("2026-02-02")
+    ledger.close("2026-01-06")  # past the end of a month and the last day
     assert ledger.one("SELECT count(*) FROM points.notice") == 0
 
 
@@ -208,33 +219,34 @@ def test_a_posting_that_is_rolled_back_takes_its_notice_along(ledger):
 
 
 def test_points_that_lapsed_are_told_lot_by_lot_and_given_back_as_an_adjustment(ledger):
-    ledger.start(expiry=FIXED, notices=FIELDS)
+    ledger.start(expiry=FIFTH, notices=FIELDS)
+    ledger.change("2026-01-03", expiry=FIXED, notices=FIELDS)  # what comes now lapses later
     enrol(ledger, "m1")
     ledger.orders(
-        "A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-01 11:00,tea,1,20", "A3,m1,2026-01-09 11:00,tea,1,7"
+        "A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-01 11:00,tea,1,20", "A3,m1,2026-01-03 11:00,tea,1,7"
     )
-    ledger.close("2026-02-01")
+    ledger.close("2026-01-05")
     assert facts(ledger, "points_expired") == {
-        "points": 120, "expired_on": "2026-02-02", "balance": 7, "as_of": "2026-02-02",
-        "lots": [{"points": 100, "valid_through": "2026-02-01"}, {"points": 20, "valid_through": "2026-02-01"}],
+        "points": 120, "expired_on": "2026-01-06", "balance": 7, "as_of": "2026-01-06",
+        "lots": [{"points": 100, "valid_through": "2026-01-05"}, {"points": 20, "valid_through": "2026-01-05"}],
     }  # fmt: skip
     approval = ledger.one(
         "SELECT points.propose_reinstatement('m1', 1, 30, 'complaint', 'ill for a month')", login="batch"
     )
-    ledger.rows("SELECT points.approve_and_post(:id, '2026-02-03')", login="approver", id=approval)
-    assert facts(ledger, "adjustment") == {"points": 100, "adjusted_on": "2026-02-03", "balance": 107}
+    ledger.rows("SELECT points.approve_and_post(:id, '2026-01-07')", login="approver", id=approval)
+    assert facts(ledger, "adjustment") == {"points": 100, "adjusted_on": "2026-01-07", "balance": 107}
 
 
 def test_what_one_close_clears_in_two_turns_is_told_in_two_notices(ledger):
-    ledger.start(expiry=FIXED, notices=FIELDS)
+    ledger.start(expiry=FIFTH, notices=FIELDS)
     enrol(ledger, "m1")
     ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-01 11:00,tea,1,20")
-    ledger.close("2026-01-20")
-    ledger.rows("SELECT points.hold('m1', 100, '2026-01-21', '2026-02-10', 'H')", login="api")
-    ledger.close("2026-02-01")
-    ledger.rows("SELECT points.release('m1', 'H', '2026-02-02')", login="api")
-    run_id = ledger.one("SELECT run_id FROM points.run WHERE business_date = '2026-02-01'")
-    expiry.apply(ledger.engine(), closed=day("2026-02-01"), run_id=run_id)
+    ledger.close("2026-01-01")
+    ledger.rows("SELECT points.hold('m1', 100, '2026-01-02', '2026-01-20', 'H')", login="api")
+    ledger.close("2026-01-05")
+    ledger.rows("SELECT points.release('m1', 'H', '2026-01-06')", login="api")
+    run_id = ledger.one("SELECT run_id FROM points.run WHERE business_date = '2026-01-05'")
+    expiry.apply(ledger.engine(), closed=day("2026-01-05"), run_id=run_id)
     assert [said[0]["points"] for said in written(ledger, "facts", kind="points_expired")] == [20, 100]
 
 
@@ -243,19 +255,19 @@ def test_what_one_close_clears_in_two_turns_is_told_in_two_notices(ledger):
 
 def test_a_tier_is_told_with_its_decision_and_a_risk_thirty_days_before_it_is_too_late(ledger):
     ledger.start(
-        expiry=FOREVER, notices={**FIELDS, "statement": False}, programme={"starts_on": day("2025-12-01")},
+        expiry=FOREVER, notices={**FIELDS, "statement": False}, programme={"starts_on": day("2025-12-30")},
         tiers={"window": "calendar_year", "grace_days": 0}, tier=[{"code": "basic", "enter_at": 0}, *TIERS["tier"]],
     )  # fmt: skip
     enrol(ledger, "m1", "m2")
-    ledger.orders("A1,m1,2025-12-05 10:00,tea,1,150", "A2,m2,2025-12-05 10:00,tea,1,150")
-    ledger.close("2025-12-05")
+    ledger.orders("A1,m1,2025-12-30 10:00,tea,1,150", "A2,m2,2025-12-30 10:00,tea,1,150")
+    ledger.close("2025-12-30")
     assert written(ledger, "dedupe_key", "facts") == [
-        (f"tier_upgraded:m{n}:2025-12-05:email",
-         {"from_tier": "basic", "to_tier": "silver", "held_from": "2025-12-06", "valid_through": "2026-12-31"})
+        (f"tier_upgraded:m{n}:2025-12-30:email",
+         {"from_tier": "basic", "to_tier": "silver", "held_from": "2025-12-31", "valid_through": "2026-12-31"})
         for n in (1, 2)
     ]  # fmt: skip
-    ledger.orders("A3,m2,2026-02-05 10:00,tea,1,100", "A4,m1,2026-02-05 10:00,tea,1,40")
-    ledger.close("2026-02-06")
+    ledger.orders("A3,m2,2026-01-02 10:00,tea,1,100", "A4,m1,2026-01-02 10:00,tea,1,40")
+    ledger.close("2026-01-03")
     for closed in (day("2026-11-29"), day("2026-11-30")):
         written_now = notices.enqueue(ledger.engine(), day=closed)
     assert written_now == 1
@@ -280,7 +292,7 @@ def test_a_tier_is_told_with_its_decision_and_a_risk_thirty_days_before_it_is_to
 
 def test_nobody_is_warned_of_a_fall_that_cannot_come(ledger):
     ledger.start(
-        expiry=FOREVER, notices={**FIELDS, "kinds": ["tier_at_risk"]}, programme={"starts_on": day("2025-12-01")},
+        expiry=FOREVER, notices={**FIELDS, "kinds": ["tier_at_risk"]}, programme={"starts_on": day("2025-12-05")},
         tiers={"window": "calendar_year", "grace_days": 0}, **TIERS,
     )  # fmt: skip
     enrol(ledger, "m1")
@@ -328,24 +340,27 @@ def test_a_change_that_members_feel_is_told_once_and_one_of_the_office_is_not(le
 
 
 def test_a_statement_refoots_to_the_ledger_with_returns_debts_reversals_and_an_undo(ledger):
-    ledger.start(expiry={"basis": "fixed", "months": 1, "notice": {"ladder_days": [7]}}, notices=FIELDS)
+    ledger.start(
+        programme={"starts_on": day("2026-01-18")}, expiry={"basis": "fixed", "months": 1, "notice": {"ladder_days": [7]}},
+        notices=FIELDS,
+    )  # fmt: skip
     enrol(ledger, "m1", "m2", "m3", "idle")
-    ledger.bind("m2", "m3")
+    ledger.bind("m2", "m3", day="2026-01-18")
     ledger.orders(
-        "A1,m1,2026-01-01 10:00,tea,2,50", "A2,m2,2026-01-02 10:00,tea,1,80", "A3,m1,2026-01-03 10:00,tea,1,60"
+        "A1,m1,2026-01-18 10:00,tea,2,50", "A2,m2,2026-01-19 10:00,tea,1,80", "A3,m1,2026-01-20 10:00,tea,1,60"
     )
-    ledger.redemptions("R1,m1,2026-01-04 10:00,130", "R2,m2,2026-01-04 10:00,30")
-    ledger.cancellations("R2,2026-01-06 10:00")
-    ledger.close("2026-01-06")
-    ledger.orders("X1,m1,2026-01-07 10:00,tea,-1,50", "A4,m1,2026-01-09 10:00,tea,1,45")  # a debt, then repaid
-    ledger.close("2026-01-12")
-    ledger.rows("SELECT points.transfer('m2', 'm3', 20, '2026-01-20', 'T1')", login="api")
-    [bad] = ledger.rows("SELECT run_id FROM points.run WHERE business_date = '2026-01-09'")
+    ledger.redemptions("R1,m1,2026-01-21 10:00,130", "R2,m2,2026-01-21 10:00,30")
+    ledger.cancellations("R2,2026-01-23 10:00")
+    ledger.close("2026-01-23")
+    ledger.orders("X1,m1,2026-01-24 10:00,tea,-1,50", "A4,m1,2026-01-26 10:00,tea,1,45")  # a debt, then repaid
+    ledger.close("2026-01-29")
+    ledger.rows("SELECT points.transfer('m2', 'm3', 20, '2026-01-31', 'T1')", login="api")
+    [bad] = ledger.rows("SELECT run_id FROM points.run WHERE business_date = '2026-01-26'")
     approval = ledger.one(
         "SELECT points.propose_undo(:run, 'debt', '{}', 'posted from the wrong file')", login="batch", run=bad[0]
     )
     ledger.rows("SELECT points.approve(:id)", login="approver", id=approval)
-    undo.execute(ledger.engine(), approval_id=approval, day=day("2026-01-13"), code_version="test")
+    undo.execute(ledger.engine(), approval_id=approval, day=day("2026-01-30"), code_version="test")
     ledger.orders("A5,m1,2026-02-10 10:00,tea,1,33")
     ledger.close("2026-03-31")
     statements = written(ledger, "member_no", "facts", kind="monthly_statement")
@@ -373,7 +388,7 @@ def test_a_statement_refoots_to_the_ledger_with_returns_debts_reversals_and_an_u
 
 def test_the_first_channel_that_reaches_the_member_is_used_and_none_is_none(ledger):
     ledger.start(
-        expiry=FIXED,
+        expiry=SEVENTEENTH,
         notices={**FIELDS, "channels": ["sms", "email"], "sms_signature": "Club", "kinds": ["points_expiring"]},
     )
     enrol(
@@ -386,53 +401,69 @@ def test_the_first_channel_that_reaches_the_member_is_used_and_none_is_none(ledg
     say(ledger, "half", False, "service", "sms")
     members = ("both", "mail", "bounced", "out", "half", "dead", "none")
     ledger.orders(*(f"A{no},{no},2026-01-01 10:00,tea,1,100" for no in members))
-    ledger.close("2026-01-17")
+    ledger.close("2026-01-02")
     assert written(ledger, "member_no", "channel") == [
         ("both", "sms"), ("bounced", "email"), ("half", "email"), ("mail", "email")
     ]  # fmt: skip
     with ledger.engine().begin() as connection:
-        why = {row["member_no"]: row["why"] for row in notices.unreachable(connection, day=day("2026-01-17"))}
+        why = {row["member_no"]: row["why"] for row in notices.unreachable(connection, day=day("2026-01-02"))}
     assert why == {"out": "opted out", "dead": "address suppressed", "none": "no contact data"}
 
 
 def test_another_channel_later_tells_nobody_twice(ledger):
     ledger.start(
-        expiry=FIXED,
+        expiry=SEVENTEENTH,
         notices={**FIELDS, "channels": ["sms", "email"], "sms_signature": "Club", "kinds": ["points_expiring"]},
     )
     enrol(ledger, "m1,+447000000001")
     ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    ledger.close("2026-01-17")
+    ledger.close("2026-01-02")
     suppress(ledger, "m1", channel="sms")
-    assert notices.enqueue(ledger.engine(), day=day("2026-01-17")) == 0
+    assert notices.enqueue(ledger.engine(), day=day("2026-01-02")) == 0
     assert written(ledger, "channel") == [("sms",)]
 
 
-def win_back(ledger, zone="", **keys):
-    ledger.start(
-        programme={"starts_on": day("2026-01-01")}, expiry={"basis": "fixed", "months": 3, "notice": {"ladder_days": [30, 7]}},
-        notices={**FIELDS, "win_back_months": 1, "kinds": ["win_back"], **keys},
-    )  # fmt: skip
-    enrol(ledger, f"m1,,{zone}", "busy", "unasked")
+WIN_BACK = FIELDS | {"win_back_months": 1, "kinds": ["win_back"]}
+QUARTER = {"basis": "fixed", "months": 3, "notice": {"ladder_days": [30, 7]}}
+
+
+@pytest.fixture(scope="module")
+def before_the_reminder(clone):
+    """Who bought on New Year's Day, in February: the reminder is due with the next night, of 1 March; copy it."""
+    ledger = clone()
+    ledger.start(expiry=QUARTER, notices=WIN_BACK)
+    enrol(ledger, "m1", "busy", "unasked")
     for no in ("m1", "busy"):
         say(ledger, no, True)
     ledger.orders(*(f"A{no},{no},2026-01-01 10:00,tea,1,100" for no in ("m1", "busy", "unasked")))
     ledger.redemptions("R1,busy,2026-02-25 10:00,5")
+    ledger.close("2026-02-28")
+    return ledger
 
 
-def test_win_back_reminds_those_who_agreed_and_stayed_away(ledger):
-    win_back(ledger)
-    ledger.close("2026-03-10")
-    assert written(ledger, "dedupe_key", "class", "facts") == [
+@pytest.fixture
+def win_back(before_the_reminder, copied):
+    """A copy of it for each test, which may send."""
+    ledger = copied(before_the_reminder)
+    with ledger.engine("admin").begin() as connection:
+        outbox.release(
+            connection, reason="a copy for a test", moment=dt.datetime(2026, 3, 1, tzinfo=dt.UTC), is_dropping=False
+        )
+    return ledger
+
+
+def test_win_back_reminds_those_who_agreed_and_stayed_away(win_back):
+    win_back.close("2026-03-10")
+    assert written(win_back, "dedupe_key", "class", "facts") == [
         ("win_back:m1:2026-04-01:email", "marketing", {"points": 100, "expires_on": "2026-04-01", "dormant_months": 2, "balance": 100})
     ]  # fmt: skip
 
 
-def test_advertising_stays_within_its_cap_of_thirty_days(ledger):
-    win_back(ledger, marketing_per_30_days=1)
-    ledger.orders("B1,m1,2026-01-03 10:00,tea,1,9", "B2,m1,2026-02-01 10:00,tea,1,9")
-    ledger.close("2026-04-01")
-    assert written(ledger, "facts ->> 'expires_on'", "business_date::text") == [
+def test_advertising_stays_within_its_cap_of_thirty_days(win_back):
+    win_back.change("2026-03-01", expiry=QUARTER, notices=WIN_BACK | {"marketing_per_30_days": 1})
+    win_back.orders("B1,m1,2026-01-03 10:00,tea,1,9", "B2,m1,2026-02-01 10:00,tea,1,9")
+    win_back.close("2026-04-01")
+    assert written(win_back, "facts ->> 'expires_on'", "business_date::text") == [
         ("2026-04-01", "2026-03-01"), ("2026-05-01", "2026-03-31"),
     ]  # fmt: skip
 
@@ -449,11 +480,11 @@ def test_advertising_stays_within_its_cap_of_thirty_days(ledger):
         ("Mars/Olympus", ["20:00", "09:00"], "2026-03-02 09:00"),  # nobody knows it: the programme's
     ],
 )
-def test_quiet_hours_are_the_members(ledger, zone, quiet, not_before):
-    win_back(ledger, quiet_hours=quiet)
-    ledger.rows("UPDATE points.member SET time_zone = nullif(:zone, '') WHERE member_no = 'm1'", zone=zone)
-    ledger.close("2026-03-01")
-    assert written(ledger, "to_char(not_before AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')") == [(not_before,)]
+def test_quiet_hours_are_the_members(win_back, zone, quiet, not_before):
+    win_back.change("2026-03-01", expiry=QUARTER, notices=WIN_BACK | {"quiet_hours": quiet})
+    win_back.rows("UPDATE points.member SET time_zone = nullif(:zone, '') WHERE member_no = 'm1'", zone=zone)
+    win_back.close("2026-03-01")
+    assert written(win_back, "to_char(not_before AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')") == [(not_before,)]
 
 
 @pytest.mark.parametrize(
@@ -472,8 +503,8 @@ def test_quiet_hours_are_the_members(ledger, zone, quiet, not_before):
         ("2026-01-10 12:00+00", "Europe/London", ("12:00", "13:00"), "2026-01-10 13:00+00"),
     ],
 )  # fmt: skip
-def test_the_end_of_quiet_hours_over_a_change_of_the_clock(ledger, moment, zone, quiet, after):
-    found = ledger.one(
+def test_the_end_of_quiet_hours_over_a_change_of_the_clock(reading, moment, zone, quiet, after):
+    found = reading.one(
         "SELECT points.after_quiet(CAST(:moment AS timestamptz), :zone, CAST(:first AS time), CAST(:last AS time))"
         " = CAST(:after AS timestamptz)", moment=moment, zone=zone, first=quiet[0], last=quiet[1], after=after,
     )  # fmt: skip
@@ -497,13 +528,13 @@ def became(ledger):
 
 
 def test_several_service_notices_of_a_day_go_out_as_one_digest(ledger):
-    ledger.start(expiry=FIXED, notices=FIELDS, **TIERS)
+    ledger.start(expiry=SEVENTEENTH, notices=FIELDS, **TIERS)
     enrol(ledger, "m1", "m2")
     ledger.orders(
-        "A1,m1,2026-01-01 10:00,tea,1,90", "A2,m1,2026-01-17 10:00,tea,1,20", "A3,m2,2026-01-01 10:00,tea,1,9"
+        "A1,m1,2026-01-01 10:00,tea,1,90", "A2,m1,2026-01-02 10:00,tea,1,20", "A3,m2,2026-01-01 10:00,tea,1,9"
     )
-    ledger.redemptions("R1,m1,2026-01-17 11:00,10")
-    ledger.close("2026-01-17")
+    ledger.redemptions("R1,m1,2026-01-02 11:00,10")
+    ledger.close("2026-01-02")
     kinds = ledger.rows(
         "SELECT kind, member_no FROM points.notice_queue JOIN points.notice USING (notice_id)"
         " JOIN points.member USING (member_id) ORDER BY 2, 1"
@@ -511,66 +542,63 @@ def test_several_service_notices_of_a_day_go_out_as_one_digest(ledger):
     assert kinds == [("digest", "m1"), ("redemption_confirmed", "m1"), ("points_expiring", "m2")]
     [digest] = ledger.rows("SELECT facts, dedupe_key, class FROM points.notice WHERE kind = 'digest'")
     assert ([part["kind"] for part in digest[0]["parts"]], *digest[1:]) == (
-        ["tier_upgraded", "points_expiring"], "digest:m1:2026-01-17:email", "service",
+        ["tier_upgraded", "points_expiring"], "digest:m1:2026-01-02:email", "service",
     )  # fmt: skip
     assert ledger.one("SELECT count(*) FROM points.digest_part") == 2
-    assert notices.enqueue(ledger.engine(), day=day("2026-01-17")) == 0
+    assert notices.enqueue(ledger.engine(), day=day("2026-01-02")) == 0
     assert ledger.one("SELECT count(*) FROM points.notice WHERE kind = 'digest'") == 1
-    send(ledger, dt.datetime(2026, 1, 18, 9, tzinfo=dt.UTC))
+    send(ledger, dt.datetime(2026, 1, 3, 9, tzinfo=dt.UTC))
     assert ledger.rows("SELECT member_id, lapses_on::text FROM points.expiry_warning ORDER BY 1") == [
-        (1, "2026-02-01"),
-        (2, "2026-02-01"),
+        (1, "2026-01-17"),
+        (2, "2026-01-17"),
     ]
 
 
 def test_what_was_spent_since_is_not_announced_and_what_was_spent_in_part_by_what_is_left(ledger):
-    ledger.start(expiry=FIXED, notices={**FIELDS, "kinds": ["points_expiring"]})
+    ledger.start(expiry=SEVENTEENTH, notices={**FIELDS, "kinds": ["points_expiring"]})
     enrol(ledger, "all", "some", "none")
     ledger.orders(*(f"A{no},{no},2026-01-01 10:00,tea,1,100" for no in ("all", "some", "none")))
-    ledger.close("2026-01-17")
+    ledger.close("2026-01-02")
     for no, points in (("all", 100), ("some", 60)):
-        ledger.rows("SELECT points.spend(:no, :points, '2026-01-18', 'till', :no)", login="api", no=no, points=points)
-    moment = dt.datetime(2026, 1, 18, 9, tzinfo=dt.UTC)
+        ledger.rows("SELECT points.spend(:no, :points, '2026-01-03', 'till', :no)", login="api", no=no, points=points)
+    moment = dt.datetime(2026, 1, 3, 9, tzinfo=dt.UTC)
     untouched, spent_in_part = send(ledger, moment)
     assert [n.facts["points"] for n in (untouched, spent_in_part)] == [100, 40]
     assert spent_in_part.facts["value"] == "0.40"
-    assert spent_in_part.facts["lots"] == [{"points": 40, "expires_on": "2026-02-01"}]
+    assert spent_in_part.facts["lots"] == [{"points": 40, "expires_on": "2026-01-17"}]
     assert sorted(became(ledger), key=str) == [
         ("accepted", None), ("accepted", None), ("stale", "nothing of it is so any more"),
     ]  # fmt: skip
 
 
-def test_advertising_waits_when_the_quiet_hours_have_begun_and_is_stale_when_the_member_is_back(ledger):
-    win_back(ledger)
-    ledger.close("2026-03-01")
-    assert send(ledger, dt.datetime(2026, 3, 2, 21, tzinfo=dt.UTC)) == []
-    [waits] = ledger.rows("SELECT not_before, attempts, lease_owner FROM points.notice_queue")
+def test_advertising_waits_when_the_quiet_hours_have_begun_and_is_stale_when_the_member_is_back(win_back):
+    win_back.close("2026-03-01")
+    assert send(win_back, dt.datetime(2026, 3, 2, 21, tzinfo=dt.UTC)) == []
+    [waits] = win_back.rows("SELECT not_before, attempts, lease_owner FROM points.notice_queue")
     assert tuple(waits) == (dt.datetime(2026, 3, 3, 9, tzinfo=dt.UTC), 0, None)
-    assert became(ledger) == []
-    ledger.orders("B1,m1,2026-03-02 10:00,tea,1,9")
-    ledger.close("2026-03-02")
-    assert send(ledger, dt.datetime(2026, 3, 3, 12, tzinfo=dt.UTC)) == []
-    assert became(ledger) == [("stale", "the member is back")]
+    assert became(win_back) == []
+    win_back.orders("B1,m1,2026-03-02 10:00,tea,1,9")
+    win_back.close("2026-03-02")
+    assert send(win_back, dt.datetime(2026, 3, 3, 12, tzinfo=dt.UTC)) == []
+    assert became(win_back) == [("stale", "the member is back")]
 
 
-def test_advertising_of_a_member_who_stayed_away_goes_out_when_the_quiet_hours_have_ended(ledger):
-    win_back(ledger)
-    ledger.close("2026-03-01")
-    assert send(ledger, dt.datetime(2026, 3, 2, 21, tzinfo=dt.UTC)) == []
-    assert [n.attempt for n in send(ledger, dt.datetime(2026, 3, 3, 9, tzinfo=dt.UTC))] == [1]
+def test_advertising_of_a_member_who_stayed_away_goes_out_when_the_quiet_hours_have_ended(win_back):
+    win_back.close("2026-03-01")
+    assert send(win_back, dt.datetime(2026, 3, 2, 21, tzinfo=dt.UTC)) == []
+    assert [n.attempt for n in send(win_back, dt.datetime(2026, 3, 3, 9, tzinfo=dt.UTC))] == [1]
 
 
-def test_what_is_too_late_does_not_wait_for_the_end_of_the_quiet_hours(ledger):
-    win_back(ledger)
-    ledger.close("2026-03-01")
-    assert send(ledger, dt.datetime(2026, 4, 2, 21, tzinfo=dt.UTC)) == []
-    assert became(ledger) == [("stale", "too late")]
+def test_what_is_too_late_does_not_wait_for_the_end_of_the_quiet_hours(win_back):
+    win_back.close("2026-03-01")
+    assert send(win_back, dt.datetime(2026, 4, 2, 21, tzinfo=dt.UTC)) == []
+    assert became(win_back) == [("stale", "too late")]
 
 
 @pytest.mark.parametrize(("quiet", "goes"), [(("20:00", "12:00"), False), (("20:00", "09:00"), True)])
 def test_an_sms_that_was_lost_is_not_sent_again_in_the_quiet_hours(ledger, quiet, goes):
     ledger.start(
-        expiry=FIXED,
+        expiry=SEVENTEENTH,
         notices={
             **FIELDS,
             "kinds": ["points_expiring"],
@@ -581,12 +609,12 @@ def test_an_sms_that_was_lost_is_not_sent_again_in_the_quiet_hours(ledger, quiet
     )
     ledger.take("members", "member_no,phone", "m1,+4989123456", contact_key=MARKS, seal=KEYS.seal)
     ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    ledger.close("2026-01-17")
-    noon = dt.datetime(2026, 1, 18, 12, tzinfo=dt.UTC)
+    ledger.close("2026-01-02")
+    noon = dt.datetime(2026, 1, 3, 12, tzinfo=dt.UTC)
     with ledger.engine().begin() as connection:
         [lost] = outbox.claim(connection, owner="w", moment=noon, limit=9, channel="sms")
     ledger.rows("UPDATE points.notice_queue SET lease_until = now() - interval '1 day'")
-    morning = dt.datetime(2026, 1, 19, 10, tzinfo=dt.UTC)
+    morning = dt.datetime(2026, 1, 4, 10, tzinfo=dt.UTC)
     assert [n.attempt for n in send(ledger, morning, "sms")] == ([2] if goes else [])
     assert became(ledger)[0] == ("retry", "the lease ran out")
     if not goes:
