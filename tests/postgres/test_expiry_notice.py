@@ -20,7 +20,12 @@ KEYS = MasterKeys.parse(f"k1:{new_key()}")
 MARKS = b"m" * 32
 DAY = dt.timedelta(days=1)
 NOTICES = {"site_url": "https://club.example", "postal_address": "1 Quay Street, Leith"}
-GATED = {"basis": "fixed", "months": 1, "notice": {"ladder_days": [14, 7], "required": True}}
+FIRST = dt.date(2026, 1, 23)  # of the programme
+# what is bought on the first day can be spent through 1 February; its notices are due with the closes of 24 and 28 January
+GATED = {
+    "basis": "calendar", "months": None, "month_day": "02-01", "notice": {"ladder_days": [7, 3], "required": True},
+}  # fmt: skip
+LATER = GATED | {"month_day": "02-08"}
 # whose lots were moved, from which day to which, and why
 DEFERRED = """
 SELECT member_no, CAST(from_date AS text), CAST(to_date AS text), why
@@ -36,6 +41,10 @@ WHERE e.kind = 'expire' AND coalesce(w.accepted_on > e.effective_on - 1 - :min_d
 
 def day(written):
     return dt.date.fromisoformat(written)
+
+
+def club(ledger, expiry=GATED, **sections):
+    ledger.start(programme={"starts_on": FIRST}, expiry=expiry, notices=NOTICES, **sections)
 
 
 def enrol(ledger, *numbers, zone=""):
@@ -76,7 +85,7 @@ def nights(ledger, first, through, *, late=0, **sending):
     return sent
 
 
-def proved(ledger, min_days=14):
+def proved(ledger, min_days=7):
     """Nothing lapsed without its notice, the checks say so too, and the ledger still rebuilds from its entries."""
     assert ledger.rows(UNPROVED, min_days=min_days) == []
     with ledger.engine("auditor").begin() as connection:
@@ -86,20 +95,20 @@ def proved(ledger, min_days=14):
 
 
 def test_points_lapse_when_the_notice_of_their_day_was_accepted_in_time(ledger):
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
     enrol(ledger, "m1")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    sent = nights(ledger, "2026-01-01", "2026-02-01")
+    ledger.orders("A1,m1,2026-01-23 10:00,tea,1,100")
+    sent = nights(ledger, "2026-01-23", "2026-02-01")
     assert [(n.kind, n.facts.get("stage"), n.business_date.isoformat()) for n in sent] == [
-        ("points_expiring", 14, "2026-01-17"),
         ("points_expiring", 7, "2026-01-24"),
+        ("points_expiring", 3, "2026-01-28"),
         ("monthly_statement", None, "2026-01-31"),
         ("points_expired", None, "2026-02-01"),
     ]
     assert (sent[0].facts["points"], sent[0].facts["expires_on"], sent[0].facts["as_of"]) == (
         100,
         "2026-02-01",
-        "2026-01-18",
+        "2026-01-25",
     )
     assert (sent[0].facts["value"], sent[0].facts["balance"]) == ("1.00", 100)
     assert ledger.lots("m1") == [(100, 0, "2026-02-01")]
@@ -108,40 +117,43 @@ def test_points_lapse_when_the_notice_of_their_day_was_accepted_in_time(ledger):
 
 
 def test_without_a_notice_the_last_day_moves_and_says_why(ledger):
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
     enrol(ledger, "mute", "late")
     ledger.members("nobody")
-    ledger.orders(*(f"A{n},{n},2026-01-01 10:00,tea,1,100" for n in ("mute", "late", "nobody")))
-    nights(ledger, "2026-01-01", "2026-01-20", only=lambda _: False)
-    nights(ledger, "2026-01-21", "2026-01-31", only=lambda n: n.member_no == "late")
+    ledger.orders(*(f"A{n},{n},2026-01-23 10:00,tea,1,100" for n in ("mute", "late", "nobody")))
+    nights(ledger, "2026-01-23", "2026-01-26", only=lambda _: False)
+    nights(ledger, "2026-01-27", "2026-01-31", only=lambda n: n.member_no == "late")
     [result] = ledger.close("2026-02-01")
     assert ledger.rows(DEFERRED) == [
-        ("late", "2026-02-01", "2026-02-18", "too_late"),
-        ("mute", "2026-02-01", "2026-02-18", "no_notice"),
-        ("nobody", "2026-02-01", "2026-02-18", "unreachable"),
+        ("late", "2026-02-01", "2026-02-11", "too_late"),
+        ("mute", "2026-02-01", "2026-02-11", "no_notice"),
+        ("nobody", "2026-02-01", "2026-02-11", "unreachable"),
     ]
     assert result.totals["without_notice"] == {
         why: {"members": 1, "lots": 1, "points": 100} for why in ("too_late", "no_notice", "unreachable")
     }
-    assert [ledger.lots(no) for no in ("mute", "late", "nobody")] == [[(100, 100, "2026-02-18")]] * 3
+    assert [ledger.lots(no) for no in ("mute", "late", "nobody")] == [[(100, 100, "2026-02-11")]] * 3
     # the notice of the new day is due at once, and they lapse with it
     told = dispatch(ledger, morning(day("2026-02-01")))
     assert sorted((n.member_no, n.facts["stage"], n.facts["expires_on"]) for n in told if n.kind == "points_expiring") == [
-        ("late", 14, "2026-02-18"), ("mute", 14, "2026-02-18")
+        ("late", 7, "2026-02-11"), ("mute", 7, "2026-02-11")
     ]  # fmt: skip
-    nights(ledger, "2026-02-02", "2026-02-18")
+    nights(ledger, "2026-02-02", "2026-02-11")
     assert [ledger.lots(no)[0][1] for no in ("mute", "late", "nobody")] == [0, 0, 100]
-    assert ledger.rows(DEFERRED)[3:] == [("nobody", "2026-02-18", "2026-03-07", "unreachable")]
+    assert ledger.rows(DEFERRED)[3:] == [("nobody", "2026-02-11", "2026-02-21", "unreachable")]
     proved(ledger)
 
 
 def test_the_month_says_what_became_of_its_notices_and_of_the_lots_without_one(ledger):
-    ledger.start(expiry=GATED | {"notice": GATED["notice"] | {"unreachable": "expire"}}, notices=NOTICES)
+    # both steps in the first two nights: what no morning accepts is given up within the month
+    rule = GATED | {"notice": GATED["notice"] | {"ladder_days": [8, 7], "unreachable": "expire"}}
+    club(ledger, rule)
+    ledger.change("2026-01-25", expiry=rule | {"month_day": "02-09"}, notices=NOTICES)
     enrol(ledger, "mute", "told", "dead")
     ledger.members("nobody")
-    ledger.orders(*(f"A{n},{n},2026-01-01 10:00,tea,1,100" for n in ("mute", "told", "nobody")))
-    ledger.orders("B1,dead,2026-01-15 10:00,tea,1,100")
-    nights(ledger, "2026-01-01", "2026-01-31", only=lambda n: n.member_no != "mute")
+    ledger.orders(*(f"A{n},{n},2026-01-23 10:00,tea,1,100" for n in ("mute", "told", "nobody")))
+    ledger.orders("B1,dead,2026-01-25 10:00,tea,1,100")
+    nights(ledger, "2026-01-23", "2026-01-31", only=lambda n: n.member_no != "mute")
     nights(ledger, "2026-02-01", "2026-02-28", result="refused")
 
     def told(name):
@@ -160,7 +172,7 @@ def test_the_month_says_what_became_of_its_notices_and_of_the_lots_without_one(l
     assert february["lapsed"] == [
         {"what": "cleared", "why": None, "lots": 2, "points": 200},
         {"what": "cleared", "why": "unreachable", "lots": 1, "points": 100},
-        {"what": "deferred", "why": "no_notice", "lots": 2, "points": 200},
+        {"what": "deferred", "why": "no_notice", "lots": 3, "points": 300},
     ]
     assert (kinds["points_expired"]["refused"], kinds["points_expired"]["accepted"]) == (2, 0)
     words = [str(block) for block in blocks(february, "0" * 64)]
@@ -168,28 +180,29 @@ def test_the_month_says_what_became_of_its_notices_and_of_the_lots_without_one(l
 
 
 def test_deferred_points_are_spent_in_the_order_of_their_new_day_and_count_as_available(ledger):
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
+    ledger.change("2026-01-25", expiry=LATER, notices=NOTICES)
     enrol(ledger, "m1")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-15 10:00,tea,1,100")
-    nights(ledger, "2026-01-01", "2026-02-01", only=lambda _: False)
-    assert ledger.lots("m1") == [(100, 100, "2026-02-18"), (100, 100, "2026-02-15")]
-    assert ledger.one("SELECT points.available(1, '2026-02-16')") == 100
+    ledger.orders("A1,m1,2026-01-23 10:00,tea,1,100", "A2,m1,2026-01-25 10:00,tea,1,100")
+    nights(ledger, "2026-01-23", "2026-02-01", only=lambda _: False)
+    assert ledger.lots("m1") == [(100, 100, "2026-02-11"), (100, 100, "2026-02-08")]
+    assert ledger.one("SELECT points.available(1, '2026-02-09')") == 100
     ledger.redemptions("R1,m1,2026-02-02 10:00,150")
     ledger.close("2026-02-02")
-    assert ledger.lots("m1") == [(100, 50, "2026-02-18"), (100, 0, "2026-02-15")]
+    assert ledger.lots("m1") == [(100, 50, "2026-02-11"), (100, 0, "2026-02-08")]
     proved(ledger)
 
 
 def test_members_whom_nothing_reaches_follow_the_rule_of_the_programme(ledger, reached, tmp_path):
-    ledger.start(expiry=GATED | {"notice": {**GATED["notice"], "unreachable": "expire"}}, notices=NOTICES)
+    club(ledger, GATED | {"notice": {**GATED["notice"], "unreachable": "expire"}})
     ledger.members("nobody")
     enrol(ledger, "out", "m1")
-    ledger.orders(*(f"A{n},{n},2026-01-01 10:00,tea,1,100" for n in ("nobody", "out", "m1")))
+    ledger.orders(*(f"A{n},{n},2026-01-23 10:00,tea,1,100" for n in ("nobody", "out", "m1")))
     ledger.rows(
         "INSERT INTO points.consent (member_id, class, channel, granted, source, moment)"
-        " SELECT member_id, 'service', 'any', false, 'operator', '2026-01-01' FROM points.member WHERE member_no = 'out'"
+        " SELECT member_id, 'service', 'any', false, 'operator', '2026-01-23' FROM points.member WHERE member_no = 'out'"
     )
-    nights(ledger, "2026-01-01", "2026-01-31", only=lambda _: False)
+    nights(ledger, "2026-01-23", "2026-01-31", only=lambda _: False)
     with ledger.engine().begin() as connection:
         listed = [
             (row["member_no"], row["points"], row["why"])
@@ -212,20 +225,18 @@ def test_members_whom_nothing_reaches_follow_the_rule_of_the_programme(ledger, r
     assert result.totals["expired_points"] == 200
     assert result.totals["without_notice"]["unannounced"] == {"members": 2, "lots": 2, "points": 200}
     assert [row[0] for row in ledger.rows(DEFERRED)] == ["m1"]
-    assert sorted(row[0] for row in ledger.rows(UNPROVED, min_days=14)) == ["nobody", "out"]
+    assert sorted(row[0] for row in ledger.rows(UNPROVED, min_days=7)) == ["nobody", "out"]
     with ledger.engine("auditor").begin() as connection:
-        assert connection.execute(statement("check_expired_without_notice"), {"since": day("2026-01-01")}).all() == []
+        assert connection.execute(statement("check_expired_without_notice"), {"since": day("2026-01-23")}).all() == []
 
 
 def test_a_night_killed_between_two_members_goes_on_and_neither_plan_nor_guard_counts_what_is_deferred(
     ledger, monkeypatch
 ):
-    ledger.start(
-        expiry=GATED, notices=NOTICES, guard={"max_share_of_outstanding": "0.6", "max_times_median": "off"},
-    )  # fmt: skip
+    club(ledger, guard={"max_share_of_outstanding": "0.6", "max_times_median": "off"})
     enrol(ledger, *(f"m{n}" for n in range(6)))
-    ledger.orders(*(f"A{n},m{n},2026-01-01 10:00,tea,1,100" for n in range(6)))
-    nights(ledger, "2026-01-01", "2026-01-31", only=lambda n: n.member_no < "m3")
+    ledger.orders(*(f"A{n},m{n},2026-01-23 10:00,tea,1,100" for n in range(6)))
+    nights(ledger, "2026-01-23", "2026-01-31", only=lambda n: n.member_no < "m3")
     tell = expiry.notices.tell_expired
     calls = []
 
@@ -252,10 +263,10 @@ def test_a_night_killed_between_two_members_goes_on_and_neither_plan_nor_guard_c
 
 @pytest.mark.parametrize("late", [0, 1, 2, 3])
 def test_nights_that_are_late_defer_rather_than_clear(ledger, late):
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
     enrol(ledger, "m1")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    nights(ledger, "2026-01-01", "2026-02-18", late=late)
+    ledger.orders("A1,m1,2026-01-23 10:00,tea,1,100")
+    nights(ledger, "2026-01-23", "2026-02-11", late=late)
     assert [row[3] for row in ledger.rows(DEFERRED)] == {0: [], 1: ["too_late"], 2: ["too_late"], 3: ["too_late"] * 2}[
         late
     ]
@@ -264,25 +275,25 @@ def test_nights_that_are_late_defer_rather_than_clear(ledger, late):
 
 
 def test_a_hold_over_the_last_day_and_its_release_ask_for_the_notice_too(ledger):
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
     enrol(ledger, "m1", "m2")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m2,2026-01-01 10:00,tea,1,100")
-    nights(ledger, "2026-01-01", "2026-01-10", only=lambda n: n.member_no == "m1")
+    ledger.orders("A1,m1,2026-01-23 10:00,tea,1,100", "A2,m2,2026-01-23 10:00,tea,1,100")
+    nights(ledger, "2026-01-23", "2026-01-23", only=lambda n: n.member_no == "m1")
     for no in ("m1", "m2"):
-        ledger.rows("SELECT points.hold(:no, 100, '2026-01-11', '2026-02-05', 'H')", login="api", no=no)
-    nights(ledger, "2026-01-11", "2026-02-04", only=lambda n: n.member_no == "m1")
+        ledger.rows("SELECT points.hold(:no, 100, '2026-01-24', '2026-02-05', 'H')", login="api", no=no)
+    nights(ledger, "2026-01-24", "2026-02-04", only=lambda n: n.member_no == "m1")
     assert [ledger.lots(no) for no in ("m1", "m2")] == [[(100, 100, "2026-02-01")]] * 2
     ledger.close("2026-02-05")
-    assert [ledger.lots(no) for no in ("m1", "m2")] == [[(100, 0, "2026-02-01")], [(100, 100, "2026-02-22")]]
+    assert [ledger.lots(no) for no in ("m1", "m2")] == [[(100, 0, "2026-02-01")], [(100, 100, "2026-02-15")]]
     proved(ledger)
 
 
 def test_points_given_back_by_an_undo_or_a_cancellation_wait_for_a_notice_of_their_own(ledger):
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
     enrol(ledger, "m1")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    ledger.redemptions("R1,m1,2026-01-02 10:00,40")
-    nights(ledger, "2026-01-01", "2026-02-01")
+    ledger.orders("A1,m1,2026-01-23 10:00,tea,1,100")
+    ledger.redemptions("R1,m1,2026-01-24 10:00,40")
+    nights(ledger, "2026-01-23", "2026-02-01")
     ledger.cancellations("R1,2026-02-02 10:00")
     nights(ledger, "2026-02-02", "2026-02-02")
     assert ledger.lots("m1") == [(100, 0, "2026-02-01"), (40, 40, "2026-03-04")]
@@ -294,71 +305,76 @@ def test_points_given_back_by_an_undo_or_a_cancellation_wait_for_a_notice_of_the
     undo.execute(ledger.engine(), approval_id=approval, day=day("2026-02-03"), code_version="test")
     assert ledger.lots("m1")[2] == (60, 60, "2026-03-05")
     nights(ledger, "2026-02-03", "2026-03-05", only=lambda n: n.facts.get("expires_on") != "2026-03-05")
-    assert ledger.lots("m1")[1:] == [(40, 0, "2026-03-04"), (60, 60, "2026-03-22")]
+    assert ledger.lots("m1")[1:] == [(40, 0, "2026-03-04"), (60, 60, "2026-03-15")]
     proved(ledger)
 
 
 def test_a_warning_of_points_that_were_gone_when_it_went_out_proves_nothing(ledger):
     """The part of a digest whose points were spent is not in the mail; given back in time, they must be announced anew."""
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
     enrol(ledger, "m1")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-08 10:00,tea,1,50")
-    nights(ledger, "2026-01-01", "2026-01-16")
+    ledger.orders("A1,m1,2026-01-23 10:00,tea,1,100", "A2,m1,2026-01-24 10:00,tea,1,50")
+    nights(ledger, "2026-01-23", "2026-01-23")
     ledger.change(
-        "2026-01-17", expiry=GATED | {"notice": {**GATED["notice"], "ladder_days": [21, 14]}}, notices=NOTICES
+        "2026-01-24",
+        expiry=LATER | {"notice": {**GATED["notice"], "ladder_days": [14, 7], "min_days": 7}},
+        notices=NOTICES,
     )
-    ledger.close("2026-01-17")
+    ledger.close("2026-01-24")
     queued = "SELECT kind FROM points.notice_queue JOIN points.notice USING (notice_id) ORDER BY 1"
     assert ledger.rows(queued) == [("digest",), ("policy_change",)]
-    ledger.rows("SELECT points.spend('m1', 100, '2026-01-18', 'till', 'T1')", login="api")
-    [sent] = [n for n in dispatch(ledger, morning(day("2026-01-17"))) if n.kind == "digest"]
+    ledger.rows("SELECT points.spend('m1', 100, '2026-01-25', 'till', 'T1')", login="api")
+    [sent] = [n for n in dispatch(ledger, morning(day("2026-01-24"))) if n.kind == "digest"]
     assert [part["facts"]["expires_on"] for part in sent.facts["parts"]] == ["2026-02-08"]
-    ledger.rows("SELECT points.reverse_spend(1, 'till', 'T1', '2026-01-19', 'till', 'T1-back')")
-    nights(ledger, "2026-01-18", "2026-02-01", only=lambda _: False)
-    assert ledger.rows(DEFERRED) == [("m1", "2026-02-01", "2026-02-25", "no_notice")]
+    ledger.rows("SELECT points.reverse_spend(1, 'till', 'T1', '2026-01-26', 'till', 'T1-back')")
+    nights(ledger, "2026-01-25", "2026-02-01", only=lambda _: False)
+    assert ledger.rows(DEFERRED) == [("m1", "2026-02-01", "2026-02-11", "no_notice")]
     proved(ledger)
 
 
 def test_a_repair_clears_nothing_that_has_no_notice(ledger):
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
     enrol(ledger, "m1")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    nights(ledger, "2026-01-01", "2026-02-10", only=lambda _: False)
+    ledger.orders("A1,m1,2026-01-23 10:00,tea,1,100")
+    nights(ledger, "2026-01-23", "2026-02-05", only=lambda _: False)
     ledger.rows("ALTER TABLE points.lot_deferral DISABLE TRIGGER USER")
     ledger.rows("DELETE FROM points.lot_deferral")
     ledger.rows("UPDATE points.lot SET valid_through = '2026-02-01'")
     with pytest.raises(errors.LedgerError, match="no notice"), errors.translated():
         ledger.rows("SELECT points.repair_expire(1, 1, 'left behind by mistake')")
     ledger.rows(
-        "INSERT INTO points.expiry_warning SELECT 1, '2026-02-01', min(notice_id), '2026-01-18' FROM points.notice"
+        "INSERT INTO points.expiry_warning SELECT 1, '2026-02-01', min(notice_id), '2026-01-25' FROM points.notice"
     )
     assert ledger.one("SELECT points.repair_expire(1, 1, 'left behind by mistake')") == 100
 
 
 def test_a_rebuild_from_the_entries_keeps_the_day_a_lot_was_deferred_to(ledger):
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
     enrol(ledger, "m1")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    nights(ledger, "2026-01-01", "2026-02-01", only=lambda _: False)
+    ledger.orders("A1,m1,2026-01-23 10:00,tea,1,100")
+    nights(ledger, "2026-01-23", "2026-02-01", only=lambda _: False)
     ledger.rows("UPDATE points.lot SET valid_through = '2026-02-01'")
     with ledger.engine().begin() as connection:
         assert [d.check for d in verification.verify(connection)] == ["I2", "I7"]
     ledger.rows("SELECT points.repair_rebuild(1)")
-    assert ledger.lots("m1") == [(100, 100, "2026-02-18")]
+    assert ledger.lots("m1") == [(100, 100, "2026-02-11")]
     proved(ledger)
 
 
 def test_points_that_an_earlier_version_lets_lapse_by_inactivity_get_a_fixed_day(ledger):
-    ledger.start(expiry={"basis": "inactivity", "months": 1, "notice": {"ladder_days": [14, 7]}}, notices=NOTICES)
+    ledger.start(
+        programme={"starts_on": day("2026-02-01")}, expiry={"basis": "inactivity", "months": 1, "notice": {"ladder_days": [7, 3]}},
+        notices=NOTICES,
+    )  # fmt: skip
     enrol(ledger, "told", "mute")
-    ledger.orders("A1,told,2026-01-01 10:00,tea,1,100", "A2,mute,2026-01-01 10:00,tea,1,100")
-    nights(ledger, "2026-01-01", "2026-01-05")
-    ledger.change("2026-01-06", expiry=GATED, notices=NOTICES)
-    nights(ledger, "2026-01-06", "2026-02-01", only=lambda n: n.member_no == "told")
-    assert [ledger.lots(no) for no in ("told", "mute")] == [[(100, 0, None)], [(100, 100, "2026-02-18")]]
-    ledger.redemptions("R1,mute,2026-02-02 10:00,10")
-    nights(ledger, "2026-02-02", "2026-02-18")
-    assert ledger.lots("mute") == [(100, 0, "2026-02-18")]
+    ledger.orders("A1,told,2026-02-01 10:00,tea,1,100", "A2,mute,2026-02-01 10:00,tea,1,100")
+    nights(ledger, "2026-02-01", "2026-02-05")
+    ledger.change("2026-02-06", expiry=GATED, notices=NOTICES)
+    nights(ledger, "2026-02-06", "2026-03-01", only=lambda n: n.member_no == "told")
+    assert [ledger.lots(no) for no in ("told", "mute")] == [[(100, 0, None)], [(100, 100, "2026-03-11")]]
+    ledger.redemptions("R1,mute,2026-03-02 10:00,10")
+    nights(ledger, "2026-03-02", "2026-03-11")
+    assert ledger.lots("mute") == [(100, 0, "2026-03-11")]
     proved(ledger)
 
 
@@ -418,7 +434,7 @@ INSERT = "INSERT INTO points.{table} ({columns}, business_date, points{more}) VA
 
 def deferral(**changes):
     values = {
-        "days": "'2026-02-01', '2026-02-18'",
+        "days": "'2026-02-01', '2026-02-11'",
         "closed": "2026-02-01",
         "points": 100,
         "values": ", 'no_notice'",
@@ -439,23 +455,23 @@ def refused(ledger, statement, login="admin"):
 
 
 def test_a_deferral_is_refused_that_no_close_would_make(ledger):
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
     ledger.members("m1")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
+    ledger.orders("A1,m1,2026-01-23 10:00,tea,1,100")
     ledger.close("2026-01-31")
     before = ledger.lots("m1")
     checks = {
         "lot_deferral_points_check": deferral(points=0),
         "lot_deferral_why_check": deferral(values=", 'kindness'"),
-        "deferred_to_a_later_day": deferral(days="'2026-02-02', '2026-02-18'"),
+        "deferred_to_a_later_day": deferral(days="'2026-02-02', '2026-02-11'"),
         "unannounced_expiry_points_check": unannounced(points=0),
     }
     for constraint, change in checks.items():
         assert refused(ledger, change) == ("23514", constraint)
     for change in (
         deferral(),  # the day is not closed
-        deferral(days="'2026-01-31', '2026-02-17'", closed="2026-01-31"),  # the lot's last day is another
-        deferral(days="'2026-02-01', '2026-02-17'"),  # a day less than the rule gives
+        deferral(days="'2026-01-31', '2026-02-10'", closed="2026-01-31"),  # the lot's last day is another
+        deferral(days="'2026-02-01', '2026-02-10'"),  # a day less than the rule gives
         deferral(points=99),
     ):
         assert refused(ledger, change)[0] == "PL011"
@@ -468,7 +484,7 @@ def test_a_deferral_is_refused_that_no_close_would_make(ledger):
         for change in ("UPDATE points.{} SET points = 1", "DELETE FROM points.{}", "TRUNCATE points.{}"):
             assert refused(ledger, change.format(table))[0] == "PL002"
     assert before == [(100, 100, "2026-02-01")]
-    assert ledger.lots("m1") == [(100, 100, "2026-02-18")]
+    assert ledger.lots("m1") == [(100, 100, "2026-02-11")]
     stored = ledger.rows(
         "SELECT conname FROM pg_constraint WHERE contype = 'c'"
         " AND conrelid IN ('points.lot_deferral'::regclass, 'points.unannounced_expiry'::regclass)"
@@ -478,9 +494,9 @@ def test_a_deferral_is_refused_that_no_close_would_make(ledger):
 
 def test_a_simulation_counts_everybody_as_told(ledger):
     """What the ledger defers for want of a notice lapses in the scratch database, whose view says that none is asked for."""
-    ledger.start(expiry=GATED, notices=NOTICES)
+    club(ledger)
     ledger.members("m1")
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
+    ledger.orders("A1,m1,2026-01-23 10:00,tea,1,100")
     ledger.close("2026-01-31")
     ledger.rows(f"SET LOCAL ROLE loyalty_owner; {simulation_state.EVERYBODY_IS_TOLD}")
     ledger.close("2026-02-01")
