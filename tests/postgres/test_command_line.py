@@ -63,6 +63,16 @@ def shop(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def short_lived(tmp_path):
+    """The example's programme, but all points lapse on 5 September."""
+    example = (ROOT / "docs" / "examples" / "harbour-gifts.toml").read_text()
+    fixed = 'basis = "fixed"\nmonths = 1\nround_up_to = "day"\n'
+    assert fixed in example
+    (tmp_path / "short.toml").write_text(example.replace(fixed, 'basis = "calendar"\nmonth_day = "09-05"\n'))
+    return tmp_path / "short.toml"
+
+
 def test_from_an_empty_database_to_closed_nights(typed, shop):
     loyalty = typed
     assert loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")[0] == 0
@@ -147,15 +157,15 @@ def test_a_second_programme_is_not_put_in_place_of_the_first(loyalty):
     assert "already runs" in error
 
 
-def test_the_guards_stop_and_its_acceptance_from_the_command_line(loyalty, ledger, shop):
-    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+def test_the_guards_stop_and_its_acceptance_from_the_command_line(loyalty, ledger, shop, short_lived):
+    loyalty("init", "--programme", short_lived)
     loyalty("import", "orders", shop / "orders.csv")
 
-    code, _, error = loyalty("close", "--through", "2026-10-05")
+    code, _, error = loyalty("close", "--through", "2026-09-06")
     assert code == 1
     assert "second person continues with: loyalty close --accept-plan" in error
     run = error.split("--accept-plan ")[1].split()[0]
-    code, _, error = loyalty("close", "--accept-plan", run, "--through", "2026-10-01")
+    code, _, error = loyalty("close", "--accept-plan", run, "--through", "2026-09-05")
 
     assert code == 0
     assert "proposed by loyalty_batch, approved by loyalty_approver" in error
@@ -275,18 +285,18 @@ def test_a_finding_from_the_check_to_its_repair(loyalty, ledger, shop):
     assert (code, "Waived until 2026-09-30: finding 2." in out) == (0, True)
 
 
-def test_a_close_that_withheld_points_says_so_and_does_not_end_well(loyalty, ledger, shop):
-    loyalty("init", "--programme", "docs/examples/harbour-gifts.toml")
+def test_a_close_that_withheld_points_says_so_and_does_not_end_well(loyalty, ledger, shop, short_lived):
+    loyalty("init", "--programme", short_lived)
     loyalty("import", "orders", shop / "orders.csv")
     loyalty("close", "--through", "2026-09-03")
     ledger.rows("UPDATE points.wallet SET debt = 1 WHERE member_id = 1")
     loyalty("check", "--bare", "--check", "I14")
 
-    code, out, error = loyalty("close", "--through", "2026-10-05")
+    code, out, error = loyalty("close", "--through", "2026-09-06")
 
     assert code == 1
     assert "StopFindings: I14: 1 row since 2026-09-03" in error
-    assert "32 nights closed" in out
+    assert "3 nights closed" in out
     assert ledger.balance("H2")[0] == 40
 
 
