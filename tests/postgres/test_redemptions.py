@@ -7,6 +7,8 @@ import pytest
 from points_ledger import errors
 
 NEVER = {"basis": "none", "months": None}
+FIFTH = {"basis": "calendar", "months": None, "month_day": "01-05"}  # whatever is bought lapses on 5 January
+TENTH = FIFTH | {"month_day": "01-10"}
 
 
 def moves(ledger, member_no="m1"):
@@ -22,10 +24,10 @@ def moves(ledger, member_no="m1"):
 
 
 def test_a_redemption_on_the_last_valid_day_succeeds_and_on_the_next_day_not(ledger):
-    ledger.start()
+    ledger.start(expiry=FIFTH)
     ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m2,2026-01-01 10:00,tea,1,100")
-    ledger.redemptions("P1,m1,2026-02-01 23:59:59.9,60", "P2,m2,2026-02-02 00:00,60")
-    ledger.close("2026-02-02")
+    ledger.redemptions("P1,m1,2026-01-05 23:59:59.9,60", "P2,m2,2026-01-06 00:00,60")
+    ledger.close("2026-01-06")
     assert ledger.kinds("m1") == [("earn", 100), ("spend", 60), ("expire", 40)]
     assert ledger.kinds("m2") == [("earn", 100), ("expire", 100)]
     assert ledger.rows("SELECT ref, reason FROM points.finding") == [("P2", "insufficient_points")]
@@ -93,8 +95,8 @@ def test_cancelled_points_return_to_their_lots_last_taken_first_with_their_own_v
     ledger.start()
     ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-02 10:00,tea,1,100")
     ledger.redemptions("P1,m1,2026-01-03 10:00,150")
-    ledger.cancellations("P1,2026-01-20 10:00")
-    ledger.close("2026-01-20")
+    ledger.cancellations("P1,2026-01-05 10:00")
+    ledger.close("2026-01-05")
     assert moves(ledger) == [
         ("spend", 100, 1), ("spend", 50, 2), ("spend_reversal", 50, 2), ("spend_reversal", 100, 1),
     ]  # fmt: skip
@@ -103,43 +105,44 @@ def test_cancelled_points_return_to_their_lots_last_taken_first_with_their_own_v
 
 
 def test_a_lot_that_has_lapsed_is_not_revived_but_replaced_for_thirty_days(ledger):
-    ledger.start()
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-10 10:00,tea,1,100")
-    ledger.redemptions("P1,m1,2026-01-31 10:00,150")
-    ledger.cancellations("P1,2026-02-03 10:00")
-    ledger.close("2026-02-03")
-    # A2 (through 10 February) gets its 50 back; the 100 of A1 (lapsed on 1 February) get a lot through 3 Feb + 30
+    ledger.start(expiry=FIFTH)
+    ledger.change("2026-01-02", expiry=TENTH)
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-02 10:00,tea,1,100")
+    ledger.redemptions("P1,m1,2026-01-04 10:00,150")
+    ledger.cancellations("P1,2026-01-07 10:00")
+    ledger.close("2026-01-07")
+    # A2 (through 10 January) gets its 50 back; the 100 of A1 (lapsed on 5 January) get a lot through 7 Jan + 30
     assert moves(ledger)[2:] == [("spend_reversal", 50, 2), ("spend_reversal", 100, 6)]
-    assert ledger.lots("m1") == [(100, 0, "2026-02-01"), (100, 100, "2026-02-10"), (100, 100, "2026-03-05")]
-    ledger.close("2026-03-05")
+    assert ledger.lots("m1") == [(100, 0, "2026-01-05"), (100, 100, "2026-01-10"), (100, 100, "2026-02-06")]
+    ledger.close("2026-02-06")
     assert ledger.kinds("m1")[-2:] == [("expire", 100), ("expire", 100)]
     assert ledger.rows("SELECT book_date, lot_seq FROM points.entry WHERE kind = 'expire' ORDER BY seq") == [
-        (dt.date(2026, 2, 11), 2),
-        (dt.date(2026, 3, 6), 6),
+        (dt.date(2026, 1, 11), 2),
+        (dt.date(2026, 2, 7), 6),
     ]
 
 
 def test_a_lot_is_alive_on_its_last_day_for_a_cancellation_too(ledger):
-    ledger.start()
+    ledger.start(expiry=FIFTH)
     ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    ledger.redemptions("P1,m1,2026-01-31 10:00,60")
-    ledger.cancellations("P1,2026-02-01 23:59")
-    ledger.close("2026-02-01")
-    assert ledger.lots("m1") == [(100, 0, "2026-02-01")]
+    ledger.redemptions("P1,m1,2026-01-04 10:00,60")
+    ledger.cancellations("P1,2026-01-05 23:59")
+    ledger.close("2026-01-05")
+    assert ledger.lots("m1") == [(100, 0, "2026-01-05")]
     assert ledger.kinds("m1") == [("earn", 100), ("spend", 60), ("spend_reversal", 60), ("expire", 100)]
 
 
 @pytest.mark.parametrize("redeemed", [60, 100])
 def test_a_late_cancellation_of_a_lot_that_has_lapsed_meanwhile_opens_a_new_one(ledger, redeemed):
-    ledger.start()
+    ledger.start(expiry=FIFTH)
     ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100")
-    ledger.redemptions(f"P1,m1,2026-01-05 10:00,{redeemed}")
-    ledger.close("2026-02-09")  # what was left of the lot has expired
-    ledger.cancellations("P1,2026-01-20 10:00")
-    ledger.close("2026-02-10")
-    # cancelled while the lot was alive, heard of when it was not: through 20 January + 30
-    assert ledger.lots("m1") == [(100, 0, "2026-02-01"), (redeemed, redeemed, "2026-02-19")]
-    ledger.close("2026-02-19")
+    ledger.redemptions(f"P1,m1,2026-01-02 10:00,{redeemed}")
+    ledger.close("2026-01-08")  # what was left of the lot has expired
+    ledger.cancellations("P1,2026-01-04 10:00")
+    ledger.close("2026-01-09")
+    # cancelled while the lot was alive, heard of when it was not: through 4 January + 30
+    assert ledger.lots("m1") == [(100, 0, "2026-01-05"), (redeemed, redeemed, "2026-02-03")]
+    ledger.close("2026-02-03")
     assert ledger.balance("m1") == (0, 0)
     assert ledger.one("SELECT count(*) FROM points.entry WHERE kind = 'expire' AND lot_seq = 1") == (redeemed < 100)
 
@@ -191,12 +194,13 @@ def test_a_redemption_before_the_member_joined_is_of_an_unknown_member(ledger):
 
 
 def test_a_late_redemption_takes_what_was_usable_on_its_day_and_is_still_there(ledger):
-    ledger.start()
-    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-08 10:00,tea,1,50")
-    ledger.close("2026-02-03")
-    ledger.redemptions("P1,m1,2026-01-31 10:00,60", "P2,m1,2026-01-31 11:00,50")
-    ledger.close("2026-02-04")
+    ledger.start(expiry=FIFTH)
+    ledger.change("2026-01-02", expiry=TENTH)
+    ledger.orders("A1,m1,2026-01-01 10:00,tea,1,100", "A2,m1,2026-01-02 10:00,tea,1,50")
+    ledger.close("2026-01-07")
+    ledger.redemptions("P1,m1,2026-01-04 10:00,60", "P2,m1,2026-01-04 11:00,50")
+    ledger.close("2026-01-08")
     assert ledger.rows("SELECT ref, reason FROM points.finding") == [("P1", "insufficient_points")]
     assert ledger.rows("SELECT points, lot_seq, effective_on, book_date FROM points.entry WHERE kind = 'spend'") == [
-        (50, 2, dt.date(2026, 1, 31), dt.date(2026, 2, 4))
+        (50, 2, dt.date(2026, 1, 4), dt.date(2026, 1, 8))
     ]
