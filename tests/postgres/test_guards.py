@@ -304,9 +304,9 @@ def test_a_check_refuses_by_its_own_name(books, before, constraint, statement):
 @pytest.mark.parametrize("rows", ["one row", "many"])
 @pytest.mark.parametrize(("rule", "statement"), RULES)
 def test_an_entry_that_is_no_legal_posting_is_refused_by_the_rules_name(books, before, rule, statement, rows):
-    if rows == "many":  # the trigger looks at a few rows one by one, at more than eight as a set
+    if rows == "many":
         statement = statement.replace(" WHERE member_no = 'living'", "")
-        assert books.one("SELECT count(*) FROM points.member") > 8
+        assert are_many(books, books.rows("SELECT FROM points.member"))
     assert refusal(books, "admin", statement) == ("23514", rule)
     assert everything(books) == before
 
@@ -604,7 +604,12 @@ def expiries(ledger) -> list[dict[str, object]]:
     return [honest(wallet_of(ledger, f"due{n}"), "expire", 10, 1) for n in range(1, 10)]
 
 
-FEW = 8  # rows that the trigger judges one by one
+def are_many(ledger, rows) -> bool:
+    """Whether the trigger judges so many rows set by set."""
+    source = ledger.one("SELECT prosrc FROM pg_proc WHERE proname = 'apply_entries'")
+    return len(rows) > int(re.search(r"few constant int := (\d+);", source)[1])
+
+
 CROWDS = {"alone": lambda _: [], "among many": fillers, "among expiries": expiries}
 
 
@@ -622,7 +627,7 @@ def test_an_entry_is_refused_that_does_not_continue_the_books(books, before, cas
     wallet = wallet_of(books, member)
     rows = [honest(wallet, kind, points, lot, **wrong) for kind, points, lot, wrong in entries]
     rows += [row for row in CROWDS[crowd](books) if row["member_id"] != wallet.member_id]
-    assert (len(rows) > FEW) == (crowd != "alone")
+    assert are_many(books, rows) == (crowd != "alone")
     login = "admin" if any(row["reversal_of"] for row in rows) else "batch"
     assert refusal(books, login, insert(rows))[0] == sqlstate
     assert everything(books) == before
@@ -639,7 +644,7 @@ def test_the_same_entries_without_their_fault_are_accepted(books, before, crowd)
     others = [row for row in CROWDS[crowd](books) if row["member_id"] != debtor.member_id]
     for rows in groups if crowd != "among expiries" else [[honest(wallet_of(books, "due0"), "expire", 10, 1)]]:
         login = "admin" if any(row["reversal_of"] for row in rows) else "batch"
-        assert (len(rows + others) > FEW) == (crowd != "alone")
+        assert are_many(books, rows + others) == (crowd != "alone")
         assert refusal(books, login, insert(rows + others)) == (None, None)
     assert everything(books) == before
 
