@@ -19,7 +19,7 @@ import kit
 from sqlalchemy import Engine, text
 
 from points_ledger import expiry
-from points_ledger.slices import CHUNK, chunks
+from points_ledger.slices import CHUNK, array_of, chunks
 
 DUE = 2  # lots a member has to lapse each night
 LIVE = 4  # open lots a member keeps
@@ -59,7 +59,7 @@ with due as (
     select l.member_id, l.lot_seq, l.remaining, l.valid_through, w.seq, w.balance, w.debt,
         row_number() over so_far as n, (sum(l.remaining) over so_far)::bigint as upto
     from bare.lot l join bare.wallet w on w.member_id = l.member_id
-    where l.is_open and l.valid_through <= :closed and l.member_id = any(:members)
+    where l.is_open and l.valid_through <= :closed and l.member_id = any(CAST(:members AS bigint []))
     window so_far as (partition by l.member_id order by l.valid_through, l.lot_seq)
 ), posted as (
     insert into bare.entry (member_id, seq, book_date, effective_on, journal_id, kind, points, lot_seq, lot_remaining_after,
@@ -157,7 +157,7 @@ def apply_bare(engine: Engine, night: dt.date) -> float:
                 # the plan ours has: without this, the other side reads every lot for every chunk
                 connection.execute(text("SET LOCAL enable_hashjoin = off"))
                 connection.execute(text("SET LOCAL enable_mergejoin = off"))
-                connection.execute(BARE_CHUNK, {"members": chunk, "closed": night})
+                connection.execute(BARE_CHUNK, {"members": array_of(chunk), "closed": night})
         return DUE * len(members) / seconds()
 
 

@@ -116,8 +116,7 @@ def expire_chunk(
     # a bitmap would visit again what earlier nights cleared
     connection.execute(text("SET LOCAL enable_bitmapscan = off"))
     values = {"members": array_of(locked), "closed": closed, "run_id": run_id}
-    lots = int(connection.execute(statement("expire_lots"), values).one().lots)
-    if told and lots:
+    if connection.execute(statement("expire_lots"), values).rowcount and told:
         notices.tell_expired(connection, locked, closed=closed, run_id=run_id)
     return len(locked)
 

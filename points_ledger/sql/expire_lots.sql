@@ -25,15 +25,11 @@ with due as (
             and coalesce(y.valid_through > :closed, true) and points.idle_through(w.active_on, y.idle_by) <= :closed
     ) as l
     window so_far as (partition by w.member_id order by l.last_day, l.lot_seq rows unbounded preceding)
-),
-posted as (
-    insert into points.entry (
-        member_id, seq, book_date, effective_on, journal_id, kind, points, lot_seq, lot_remaining_after, balance_after,
-        debt_after, run_id, source, source_ref)
-    select
-        member_id, seq + n, book_date, last_day + 1, points.journal_of(member_id, 'expiry', lot_seq::text), 'expire',
-        remaining, lot_seq, 0, balance - upto, debt, CAST(:run_id AS bigint), 'expiry', lot_seq::text
-    from due
-    returning points
 )
-select count(*) as lots, coalesce(sum(points), 0)::bigint as points from posted
+insert into points.entry (
+    member_id, seq, book_date, effective_on, journal_id, kind, points, lot_seq, lot_remaining_after, balance_after,
+    debt_after, run_id, source, source_ref)
+select
+    member_id, seq + n, book_date, last_day + 1, points.journal_of(member_id, 'expiry', lot_seq::text), 'expire',
+    remaining, lot_seq, 0, balance - upto, debt, CAST(:run_id AS bigint), 'expiry', lot_seq::text
+from due

@@ -129,6 +129,7 @@ declare
     on_lots bigint;
     expiries bigint;
     day date;
+    newest date;
     broken text;
     e record;
     owes bigint;
@@ -195,14 +196,19 @@ begin
         return null;
     end if;
 
-    select count(*) filter (where seq = lot_seq), count(lot_seq), count(*) filter (where kind = 'expire'), min(broken_rule(kind, sign, points, seq, lot_seq,
-        lot_remaining_after, usable_from, valid_through, idle_by, reversal_of, approval_id, source, source_ref))
-    into opened, on_lots, expiries, broken
+    select count(*) filter (where seq = lot_seq), count(lot_seq), count(*) filter (where kind = 'expire'), min(book_date),
+        max(book_date), min(broken_rule(kind, sign, points, seq, lot_seq, lot_remaining_after, usable_from, valid_through,
+        idle_by, reversal_of, approval_id, source, source_ref))
+    into opened, on_lots, expiries, day, newest, broken
     from new_rows;
     if broken is not null then perform refuse_broken(broken); end if;
-    for day in select distinct book_date from new_rows order by book_date loop
+    if day = newest then
         perform hold_open(day);
-    end loop;
+    else
+        for day in select distinct book_date from new_rows order by book_date loop
+            perform hold_open(day);
+        end loop;
+    end if;
 
     was := array[current_setting('enable_hashjoin'), current_setting('enable_mergejoin'), current_setting('jit')];
     perform set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true);
