@@ -7,10 +7,13 @@ statement, each call its own durable commit. Two yardsticks, both written here:
   checked, one transfer and an entry for each account inserted, text ids, foreign keys and indexes as pgledger has them;
 * the least that double entry needs: two accounts locked, two rows updated, one row inserted.
 
+A third, with ``--pgledger``: pgledger's own transfer, from a folder that holds its ``pgledger.sql`` and ``uuid-to-ulid.sql``.
+
 All run in short rounds in turn: fsync is part of each, and it swings with the machine.
 
     python benchmarks/bench_spend.py
     python benchmarks/bench_spend.py --size 2000 --seconds 1
+    python benchmarks/bench_spend.py --pgledger pgledger
 """
 
 import datetime as dt
@@ -20,7 +23,9 @@ import multiprocessing as mp
 import random
 import time
 from collections.abc import Callable
+from contextlib import closing
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 
 import kit
 import psycopg2
@@ -120,6 +125,17 @@ begin
 end $$;
 """
 
+PGLEDGER_ACCOUNTS = """
+select pgledger_create_account('account ' || n, 'GBP', true, true) from generate_series(1, {accounts}) as n;
+do $$
+declare ids constant text [] := array(select id from pgledger_accounts);
+begin
+    for n in 1..{accounts} loop
+        perform pgledger_create_transfer(ids[n], ids[n % {accounts} + 1], 1);
+    end loop;
+end $$
+"""
+
 WARM_UP = """
 do $$
 begin
@@ -158,11 +174,16 @@ def transfers(
     connection = psycopg2.connect(dsn)
     connection.autocommit = True
     cursor = connection.cursor()
-    cursor.execute(f"PREPARE transfer AS SELECT {shape}.transfer($1, $2, 1)")
-    accounts = [
-        str(n) if shape == "minimal" else f"'a_{hashlib.md5(str(n).encode()).hexdigest()}'"  # noqa: S324
-        for n in range(1, size + 1)
-    ]
+    function = "pgledger_create_transfer" if shape == "pgledger" else f"{shape}.transfer"
+    cursor.execute(f"PREPARE transfer AS SELECT {function}($1, $2, 1)")
+    if shape == "pgledger":
+        cursor.execute("SELECT quote_literal(id) FROM pgledger_accounts")
+        accounts = [row[0] for row in cursor.fetchall()]
+    else:
+        accounts = [
+            str(n) if shape == "minimal" else f"'a_{hashlib.md5(str(n).encode()).hexdigest()}'"  # noqa: S324
+            for n in range(1, size + 1)
+        ]
     chosen, n = random.Random(), 0
     ready.wait()
     end = time.perf_counter() + seconds
@@ -181,6 +202,7 @@ def main() -> None:
         __doc__, "members, and accounts of the other side", 20_000, "Goal: 1.0, two clients, fsync on."
     )
     parser.add_argument("--seconds", type=float, default=4, help="length of a round (default: 4)")
+    parser.add_argument("--pgledger", type=Path, help="a folder with pgledger's SQL, to measure its own transfer, too")
     options = parser.parse_args()
     with kit.server(options.directory) as server:
         url = server.ledger("online")
@@ -195,6 +217,13 @@ def main() -> None:
             "VACUUM (ANALYZE)",
             "CHECKPOINT",
         )
+        if options.pgledger:
+            with closing(admin.raw_connection()) as raw:  # as it is: its SQL is not ours to read parameters into
+                for name in ("uuid-to-ulid.sql", "pgledger.sql"):
+                    raw.cursor().execute((options.pgledger / name).read_text())
+                raw.cursor().execute(PGLEDGER_ACCOUNTS.format(accounts=options.size))
+                raw.commit()
+            kit.execute(admin, "VACUUM (ANALYZE)")
         fsync = kit.one(admin, "SELECT current_setting('fsync'), current_setting('synchronous_commit')")
         dsn = url.set(drivername="postgresql").render_as_string()
 
@@ -215,21 +244,21 @@ def main() -> None:
         # One of each for every member and account, not counted: what follows is the steady state between checkpoints,
         # without the page images that the first change of a page writes.
         kit.execute(admin, WARM_UP.format(size=options.size, day=day))
-        ours, shaped, minimal = (
-            functools.partial(rate, *side) for side in ((spends, day), (transfers, "shaped"), (transfers, "minimal"))
-        )
-        ours(), shaped(), minimal()
-        sides = [
-            kit.alternate(options.rounds, lambda _: ours(), lambda _, other=other: other())
-            for other in (shaped, minimal)
-        ]  # type: ignore[misc]
+        ours = functools.partial(rate, spends, day)
+        yardsticks = {"shaped": "a transfer of pgledger's shape", "minimal": "two rows updated, one inserted"}
+        if options.pgledger:
+            yardsticks["pgledger"] = "pgledger's own transfer"
+        others = {shape: functools.partial(rate, transfers, shape) for shape in yardsticks}
+        for side in (ours, *others.values()):
+            side()
+        rounds = {
+            shape: kit.alternate(options.rounds, lambda _: ours(), lambda _, other=other: other())  # type: ignore[misc]
+            for shape, other in others.items()
+        }
         kit.invariants(admin, sample=11)
         what = f"online spend, {CLIENTS} clients"
         kit.report(
-            [
-                kit.compare(what, "commits/s", "a transfer of pgledger's shape", 1.0, sides[0]),
-                kit.compare(what, "commits/s", "two rows updated, one inserted", 1.0, sides[1]),
-            ],
+            [kit.compare(what, "commits/s", name, 1.0, rounds[shape]) for shape, name in yardsticks.items()],
             [f"fsync {fsync[0]}, synchronous_commit {fsync[1]}; {options.size:,} members with {LOTS} open lots each."],
         )
 

@@ -680,7 +680,7 @@ def profile(examples: int, steps: int) -> settings:
 
 def test_the_ledger_agrees_with_the_model(ledger):
     age(ledger)
-    tell_stories(ledger.url, profile(2000, 60) if LONG else profile(60, 40))
+    tell_stories(ledger.url, profile(2000, 60) if LONG else profile(45, 40))
 
 
 FAULTS: dict[str, list[tuple[str, str, str]]] = {  # function or statement, pattern, what stands there instead
