@@ -264,10 +264,7 @@ begin
                 l.idle_by) from wallet w where w.member_id = l.member_id) end < e.effective_on
         $set$;
         get diagnostics done = row_count;
-        if done <> n then
-            raise exception '% of % lots: entries do not continue their lot, or take one that may not be taken on that day',
-                n - done, n using errcode = 'PL011';
-        end if;
+        asked := n;
     elsif opened < on_lots then
         execute $set$
         with chained as (
@@ -306,10 +303,10 @@ begin
         )
         select (select count(*) from change), (select count(*) from applied)
         $set$ into asked, done;
-        if asked <> done then
-            raise exception '% of % lots: entries do not continue their lot, or take one that may not be taken on that day',
-                asked - done, asked using errcode = 'PL011';
-        end if;
+    end if;
+    if asked <> done then
+        raise exception '% of % lots: entries do not continue their lot, or take one that may not be taken on that day',
+            asked - done, asked using errcode = 'PL011';
     end if;
     if exists (select from policy where idle_months is not null) then
         update wallet w set active_on = greatest(w.active_on, x.day)
