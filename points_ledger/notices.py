@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 
 from points_ledger.policy_changes import compare
 from points_ledger.queries import statement
-from points_ledger.slices import work_off
+from points_ledger.slices import array_of, work_off
 
 CHUNK = 5000  # members a commit; no wallet is locked
 AT_RISK_DAYS = 30  # before the last day on which a tier can be saved
@@ -90,17 +90,17 @@ def enqueue(engine: Engine, *, day: dt.date, progress: Progress | None = None) -
 
 def tell_expired(connection: Connection, members: Sequence[int], *, closed: dt.date, run_id: int | None) -> int:
     """Write what the caller's transaction has just cleared."""
-    return _write(connection, "notice_points_expired", members=list(members), closed=closed, run_id=run_id)
+    return _write(connection, "notice_points_expired", members=array_of(members), closed=closed, run_id=run_id)
 
 
 def tell_tiers(connection: Connection, members: Sequence[int], *, day: dt.date) -> int:
     """Write the tiers that the caller's transaction has just decided."""
-    return _write(connection, "notice_tier_changes", members=list(members), day=day)
+    return _write(connection, "notice_tier_changes", members=array_of(members), day=day)
 
 
 def tell_redemptions(connection: Connection, members: Sequence[int], *, through: dt.date) -> int:
     """Write the redemptions and cancellations that the caller's transaction has just posted."""
-    return _write(connection, "notice_redemptions", members=list(members), through=through)
+    return _write(connection, "notice_redemptions", members=array_of(members), through=through)
 
 
 def unreachable(connection: Connection, *, day: dt.date) -> Iterator[dict[str, Any]]:
@@ -122,7 +122,7 @@ def _ladder(engine: Engine, rule: Rule, day: dt.date, progress: Progress | None)
 
     def warn_some(chunk: list[int]) -> int:
         with engine.begin() as connection:
-            return sum(_write(connection, name, members=chunk, **values) for name in names)
+            return sum(_write(connection, name, members=array_of(chunk), **values) for name in names)
 
     return sum(work_off(engine, members, warn_some, size=CHUNK, progress=progress))
 
@@ -136,7 +136,7 @@ def _to_all(engine: Engine, name: str, *, progress: Progress | None, **values: o
 
     def tell_some(chunk: list[int]) -> int:
         with engine.begin() as connection:
-            return _write(connection, name, members=chunk, **values)
+            return _write(connection, name, members=array_of(chunk), **values)
 
     return sum(work_off(engine, members, tell_some, size=CHUNK, progress=progress))
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from points_ledger.errors import LedgerError
 from points_ledger.queries import statement
-from points_ledger.slices import chunks
+from points_ledger.slices import array_of, chunks
 
 # Members a commit. Fewer than other sweeps: entry by entry a member takes about 2 ms, and a till waits for its chunk.
 CHUNK = 50
@@ -76,13 +76,13 @@ def plan(engine: Engine, *, run_id: int, spent: Spent, day: dt.date, progress: P
     """
     with engine.begin() as connection:
         connection.execute(
-            statement("preview_undo"), {"run_id": run_id, "members": [], "spent": spent, "day": day}
+            statement("preview_undo"), {"run_id": run_id, "members": array_of([]), "spent": spent, "day": day}
         )  # refuses, whoever is left
         members = _left(connection, run_id)
     total, done = Figures(), 0
     for chunk in chunks(members, CHUNK):
         with engine.begin() as connection:
-            values = {"run_id": run_id, "members": chunk, "spent": spent, "day": day}
+            values = {"run_id": run_id, "members": array_of(chunk), "spent": spent, "day": day}
             total = _sum(total, _figures(connection.execute(statement("preview_undo"), values)))
         done += len(chunk)
         if progress:
@@ -160,7 +160,7 @@ def _apply(engine: Engine, run: Row[Any], chunk_size: int, progress: Progress | 
             with engine.begin() as connection:
                 connection.execute(
                     text("SELECT points.undo_members(:run_id, CAST(:members AS bigint []), :wait)"),
-                    {"run_id": run.run_id, "members": chunk, "wait": wait},
+                    {"run_id": run.run_id, "members": array_of(chunk), "wait": wait},
                 )
             done += len(chunk)
             if progress:
