@@ -14,10 +14,7 @@ if ! [ -x "$programs/initdb" ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y postgresql-15 >/dev/null
 fi
 
-# in memory if there are 8 GiB of it: a thousand databases are made and dropped
-room=$(df -kP /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
-if [ "${room:-0}" -gt 8388608 ]; then where=/dev/shm; else where=${TMPDIR:-/tmp}; fi
-folder=$(mktemp -d "$where/loyalty-test-pg-XXXXXX")
+folder=$(mktemp -d "$(sh infra/ci/memory.sh)/loyalty-test-pg-XXXXXX")
 as_postgres() {
     if [ "$(id -u)" = 0 ]; then (cd / && runuser -u postgres -- "$@"); else "$@"; fi
 }

@@ -3,10 +3,7 @@
 # Leaves out the tests that start all services: those run on the embedded Postgres by definition.
 set -eu
 
-# in memory if there are 8 GiB of it: a thousand databases are made and dropped
-room=$(df -kP /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
-if [ "${room:-0}" -gt 8388608 ]; then where=/dev/shm; else where=${TMPDIR:-/tmp}; fi
-folder=$(mktemp -d "$where/loyalty-test-pg-XXXXXX")
+folder=$(mktemp -d "$(sh infra/ci/memory.sh)/loyalty-test-pg-XXXXXX")
 chmod 755 "$folder"
 cleanup() {
     .venv/bin/python -c 'import sys, pathlib; from infra import cluster; cluster.stop(pathlib.Path(sys.argv[1]))' "$folder/data"
