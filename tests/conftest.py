@@ -8,13 +8,14 @@ import multiprocessing
 import os
 import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -246,7 +247,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[sa.URL]:
-    """A Postgres: the one of ``LOYALTY_TEST_DATABASE_URL``, else an embedded one that ends with the session."""
+    """A Postgres: the one of ``LOYALTY_TEST_DATABASE_URL``, else an embedded one that ends with the session.
+
+    ``LOYALTY_TEST_THROW_AWAY=1``: nobody needs that one any more, it may get the settings of the embedded one.
+    """
     given = os.environ.get("LOYALTY_TEST_DATABASE_URL")
     if given:
         url = make_url(given).set(drivername="postgresql+psycopg2")
@@ -323,26 +327,36 @@ FORKS.set_forkserver_preload(["points_ledger.night", "points_ledger.redemptions"
 class Forked:
     """A script in a process of its own that need not import the product anew, and can be killed.
 
-    It finds what it is ``given`` by its name, and sends its one answer to ``answer``.
+    It finds what it is ``given`` by its name, and calls ``answer`` with its one answer.
     """
 
-    def __init__(self, script: Path, **given: object) -> None:
-        self._answers, answer = FORKS.Pipe(duplex=False)
+    def __init__(self, script: Path, environment: Mapping[str, str] | None = None, **given: object) -> None:
+        self._answers, answers = FORKS.Pipe(duplex=False)
+        names = {"script": str(script), "environment": environment, "given": given, "answers": answers}
         self.process = FORKS.Process(
-            target=runpy.run_path, args=(str(script), {**given, "answer": answer}, "__main__"), daemon=True
+            target=runpy.run_path, args=(str(Path(__file__).with_name("forked.py")), names), daemon=True
         )
         self.process.start()
-        answer.close()
+        answers.close()
+
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.is_alive()
+
+    def kill(self) -> None:
+        """End it, hard."""
+        self.process.kill()
+        self.process.join()
 
     def answer(self, seconds: float = 300) -> Any:
-        """What it answered; None when it was killed before it did."""
+        """What it answered; None when it was killed. It fails the test when it failed."""
         try:
             answered = self._answers.recv() if self._answers.poll(seconds) else None
         except EOFError:
             answered = None
         self.process.join(seconds)
-        assert self.process.exitcode is not None, "it does not end"
-        return answered
+        assert self.process.exitcode in (0, -signal.SIGKILL), answered
+        return answered if self.process.exitcode == 0 else None
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,5 @@
-"""A dispatcher in a process of its own: sends what is due at the ``moment`` it is given, in the ``environment`` it is given."""
+"""A dispatcher in a process of its own: sends what is due at the ``moment`` it is given."""
 
-import os
-import traceback
+from tasks.notices import send
 
-try:
-    os.environ.clear()
-    os.environ.update(environment)  # noqa: F821 - given
-    from tasks.notices import send
-
-    answer.send(send(moment).facts)  # noqa: F821
-except BaseException:
-    answer.send(traceback.format_exc())  # noqa: F821
-    raise
+answer(send(moment).facts)  # noqa: F821 - given

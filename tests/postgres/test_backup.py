@@ -5,7 +5,6 @@ import datetime as dt
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import threading
 import time
 import uuid
 from dataclasses import replace
+from pathlib import Path
 
 import pyrage
 import pytest
@@ -571,20 +571,18 @@ def test_a_dump_whose_session_ends_is_no_backup(bulk, vault, storage):
     recovers(bulk, vault, part_bytes=LARGE_PART)
 
 
-def test_a_run_that_is_killed_leaves_nothing_whole_and_the_next_one_clears_up(bulk, vault, storage, tmp_path):
-    bulk.dispose()  # a process that is forked shares no connection
-    process = multiprocessing.get_context("fork").Process(
-        target=take, args=(bulk, vault), kwargs={"part_bytes": LARGE_PART}
-    )
-    process.start()
+def test_a_run_that_is_killed_leaves_nothing_whole_and_the_next_one_clears_up(fork, bulk, vault, storage, tmp_path):
+    worker = fork(
+        Path(__file__).with_name("backup_worker.py"), batch=url(bulk, "batch"), reader=url(bulk, "backup"), access=storage.access,
+        keys=vault.keys.folder, part_bytes=LARGE_PART,
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while not any("part-000003" in str(path) for path in storage.folder.rglob("part-*")):
-        assert process.is_alive()
+        assert worker.is_running(), worker.answer()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(storage.process.pid, signal.SIGSTOP)
-    process.kill()
-    process.join()
+    worker.kill()
     os.kill(storage.process.pid, signal.SIGCONT)
     assert states(bulk) == ["running"]
     assert list(vault.manifests()) == []

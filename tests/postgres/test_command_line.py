@@ -296,7 +296,7 @@ def test_a_close_that_withheld_points_says_so_and_does_not_end_well(loyalty, led
 
     assert code == 1
     assert "StopFindings: I14: 1 row since 2026-09-03" in error
-    assert "3 nights closed" in out
+    assert "\n3 nights closed" in f"\n{out}"
     assert ledger.balance("H2")[0] == 40
 
 

@@ -3,7 +3,6 @@
 import datetime as dt
 import gzip
 import json
-import multiprocessing
 import os
 import re
 import time
@@ -132,6 +131,11 @@ def environment(ledger):
     }  # fmt: skip
 
 
+def clean_environment(ledger):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOYALTY_", "PREFECT_"))}
+    return kept | environment(ledger) | {"COLUMNS": "160"}
+
+
 @pytest.fixture
 def reach(monkeypatch):
     """Lets the settings name a ledger."""
@@ -159,11 +163,10 @@ def loyalty(commands):
     """Run a command on a ledger."""
 
     def run(ledger, *words):
-        code, out, error = commands.run(words, kept | environment(ledger) | {"COLUMNS": "160"})
+        code, out, error = commands.run(words, clean_environment(ledger))
         assert code == 0, error
         return out
 
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOYALTY_", "PREFECT_"))}
     return run
 
 
@@ -461,20 +464,17 @@ def test_weeks_of_the_real_shop_are_reproduced_exactly(loyalty, reached, real_da
     assert kinds(report, "baseline")["earn"] > 500_000
 
 
-def test_a_simulation_killed_midway_touches_nothing_and_the_next_one_removes_what_it_left(january):
+def test_a_simulation_killed_midway_touches_nothing_and_the_next_one_removes_what_it_left(fork, january, tmp_path):
+    (tmp_path / "double.toml").write_text(text_of(DOUBLE))
     before = content_of(january)
-    january.dispose()  # a process that is forked shares no connection
-    process = multiprocessing.get_context("fork").Process(
-        target=ran, args=("2026-01-02", "2026-02-28", text_of(DOUBLE))
-    )
-    process.start()
+    words = ["policy", "simulate", str(tmp_path / "double.toml"), "--from", "2026-01-02", "--through", "2026-02-28"]
+    worker = fork(Path(__file__).with_name("command_worker.py"), clean_environment(january), words=words)
     deadline = time.monotonic() + 60
     while len(databases(january)) < 2:
-        assert process.is_alive()
+        assert worker.is_running(), worker.answer()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.kill()
-    process.join()
+    worker.kill()
     left = {row[0] for row in databases(january)}
     assert len(left) == 2
     assert content_of(january) == before
